@@ -1,0 +1,94 @@
+// Package kernel computes the products, attention and pointwise functions of a Transformer layer, forward and backward, on float32 rows.
+//
+// Dimensions, everywhere: n rows, d hidden, h heads, k kv heads, e head dimension, f ffn, v vocabulary. Matrices are
+// row-major. Arguments go outputs, inputs, sizes; a gradient is its tensor's name with d before it.
+//
+// Every output element is reduced in one fixed order, whatever the tile, the number of rows or the number of workers.
+package kernel
+
+import (
+	"fmt"
+	"os"
+
+	"mor/internal/parallel"
+)
+
+// Level is an instruction set that the kernels are written for.
+type Level int
+
+// The levels, slowest first.
+const (
+	Generic Level = iota
+	AVX2
+	AVX512
+)
+
+var levelNames = []string{"generic", "avx2", "avx512"}
+
+func (l Level) String() string { return levelNames[l] }
+
+// CPU computes with one level on one pool of workers. It is not safe for concurrent use.
+type CPU struct {
+	pool  *parallel.Pool
+	level Level
+	task  tasks
+}
+
+// New returns a CPU of the given level with so many workers; fewer than 1 means one for each CPU.
+func New(level Level, workers int) (*CPU, error) {
+	if !Has(level) {
+		return nil, fmt.Errorf("kernel: this CPU lacks %s: set MOR_CPU to one of %v", level, Levels())
+	}
+	return &CPU{pool: parallel.New(workers), level: level}, nil
+}
+
+// Open returns a CPU of the best level that this machine has, or of the level that MOR_CPU names.
+func Open(workers int) (*CPU, error) {
+	name := os.Getenv("MOR_CPU")
+	if name == "" {
+		levels := Levels()
+		return New(levels[len(levels)-1], workers)
+	}
+	for i, n := range levelNames {
+		if n == name {
+			return New(Level(i), workers)
+		}
+	}
+	return nil, fmt.Errorf("kernel: MOR_CPU=%q: expected one of %v", name, levelNames)
+}
+
+// Levels lists what this machine can run, slowest first.
+func Levels() []Level {
+	var out []Level
+	for l := range levelNames {
+		if Has(Level(l)) {
+			out = append(out, Level(l))
+		}
+	}
+	return out
+}
+
+// Level is the instruction set in use.
+func (c *CPU) Level() Level { return c.level }
+
+// Pool is the workers in use, for sweeps that are not kernels.
+func (c *CPU) Pool() *parallel.Pool { return c.pool }
+
+// Close ends the workers.
+func (c *CPU) Close() { c.pool.Close() }
+
+// tasks holds one reusable task of each kind, so that a call does not allocate.
+type tasks struct {
+	linear    linearTask
+	dinput    dinputTask
+	dweight   dweightTask
+	norm      normTask
+	dnorm     dnormTask
+	dnormW    dnormWeightTask
+	rope      ropeTask
+	swiglu    swigluTask
+	dswiglu   dswigluTask
+	crossent  crossEntropyTask
+	attention attentionTask
+	dattn     dattentionTask
+}
