@@ -1,0 +1,42 @@
+package model
+
+// arena hands out slices that live until the next reset or release. It grows while shapes are new and then allocates nothing.
+type arena[T any] struct {
+	chunks [][]T
+	chunk  int // the one in use
+	used   int // values of it
+}
+
+// arenaChunk is in values. Chunks are whole multiples of it, so that a batch that is a little larger than the last one still fits; memory
+// that was never touched costs nothing.
+const arenaChunk = 1 << 24
+
+// mark is a place to release back to.
+type mark struct{ chunk, used int }
+
+func (a *arena[T]) mark() mark     { return mark{a.chunk, a.used} }
+func (a *arena[T]) release(m mark) { a.chunk, a.used = m.chunk, m.used }
+
+// reset makes all memory free again.
+func (a *arena[T]) reset() { a.chunk, a.used = 0, 0 }
+
+// get returns n values with whatever content they have.
+func (a *arena[T]) get(n int) []T {
+	padded := (n + 15) &^ 15 // whole cache lines
+	for a.chunk < len(a.chunks) && a.used+padded > len(a.chunks[a.chunk]) {
+		a.chunk, a.used = a.chunk+1, 0
+	}
+	if a.chunk == len(a.chunks) {
+		a.chunks = append(a.chunks, make([]T, (padded+arenaChunk-1)/arenaChunk*arenaChunk))
+	}
+	s := a.chunks[a.chunk][a.used : a.used+n : a.used+n]
+	a.used += padded
+	return s
+}
+
+// zeros returns n zeros.
+func (a *arena[T]) zeros(n int) []T {
+	s := a.get(n)
+	clear(s)
+	return s
+}

@@ -1,0 +1,232 @@
+package model
+
+import "mor/internal/kernel"
+
+// layerTape is what one effective layer computed for its m rows.
+type layerTape struct {
+	x, mid       []float32 // [m,d] the stream at the layer's entry and before the FFN
+	rstd1, rstd2 []float32 // [m] of the two norms
+	qkv          []float32 // [m,(h+2k)e] after RoPE; [m,h·e] where keys are read from the first recursion
+	view         KeyView
+	o            []float32 // [m,h·e] attention output
+	lse          []float32 // [m,h]
+	gu           []float32 // [m,2f] gate and up
+	y            []float32 // [m,d] the output before the recursion encoding, where there is one
+	moe          moeTape
+}
+
+func (m *Model) heads() kernel.Heads {
+	c := m.Config
+	return kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim}
+}
+
+// qkvDim is the width of what a layer projects for attention.
+func (m *Model) qkvDim(l *Layer) int {
+	if l.KV == KVRead {
+		return m.Config.QueryDim()
+	}
+	return m.Config.QueryDim() + 2*m.Config.KVDim()
+}
+
+// layer runs one effective layer on the rows x[m,d] and returns the new rows. When the tape keeps, x stays as it is and the
+// result is new; otherwise the result is in x.
+func (t *Tape) layer(l *Layer, lt *layerTape, rows *Rows, x []float32) []float32 {
+	m, n, d := t.m, len(rows.Index), t.m.Config.HiddenSize
+	w := &m.Layout.layers[l.Unique]
+	*lt = layerTape{moe: moeTape{expert: lt.moe.expert}}
+	entry := mark{}
+	entryInts := t.i.mark()
+	mid, out := x, x
+	if t.keep {
+		mid, out = t.f.get(n*d), t.f.get(n*d)
+		copy(mid, x)
+	} else {
+		entry = t.f.mark()
+	}
+	lt.x, lt.mid = x, mid
+	t.attention(l, lt, rows, w)
+	m.linear(mid, lt.o, w.o, n, m.Config.QueryDim(), d, true)
+	t.loraForward(l, "o_proj", mid, lt.o, n, d, 0)
+	if t.keep {
+		copy(out, mid)
+	}
+	if m.Config.MoE != nil {
+		t.mixture(lt, w, out, n)
+	} else {
+		t.ffn(l, lt, w, out, n)
+	}
+	if l.Encoding >= 0 {
+		vector := t.encoding(l)
+		lt.y = out
+		if t.keep {
+			out = t.f.get(n * d)
+		}
+		m.cpu.MulVec(out, lt.y, vector.of(m.W), n, d)
+	}
+	if !t.keep && !(m.Config.KVSharing() && l.Recursion == 0) { // later recursions read the keys of the first
+		t.f.release(entry)
+		t.i.release(entryInts)
+	}
+	return out
+}
+
+// encoding is the recursion-encoding vector that follows a layer.
+func (t *Tape) encoding(l *Layer) span {
+	d := t.m.Config.HiddenSize
+	return span{t.m.Layout.encoding.off + l.Encoding*d, d}
+}
+
+// attention computes lt.o from lt.x: norm, projections, RoPE, keys, attention.
+func (t *Tape) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
+	m, c, n := t.m, t.m.Config, len(rows.Index)
+	d, q, kv, width := c.HiddenSize, c.QueryDim(), c.KVDim(), t.m.qkvDim(l)
+	lt.rstd1, lt.qkv = t.f.get(n), t.f.get(n*width)
+	lt.o, lt.lse = t.f.get(n*q), t.f.get(n*c.NumAttentionHeads)
+	at := t.f.mark()
+	h := t.f.get(n * d)
+	m.cpu.RMSNorm(h, lt.rstd1, lt.x, w.inputNorm.of(m.W), n, d, float32(c.RMSNormEps))
+	m.linear(lt.qkv, h, span{w.qkv.off, width * d}, n, d, width, false)
+	t.loraForward(l, "q_proj", lt.qkv, h, n, width, 0)
+	rotated := c.NumAttentionHeads
+	var k, v []float32
+	if l.KV != KVRead {
+		t.loraForward(l, "k_proj", lt.qkv, h, n, width, q)
+		t.loraForward(l, "v_proj", lt.qkv, h, n, width, q+kv)
+		rotated += c.NumKeyValueHeads
+		k, v = lt.qkv[q:], lt.qkv[q+kv:]
+	}
+	m.cpu.RoPE(lt.qkv, m.rope, rows.Pos, rotated, c.HeadDim, width, false)
+	t.f.release(at)
+	lt.view = t.store.Keys(l, rows, k, v, width)
+	m.cpu.Attention(lt.o, lt.lse, lt.qkv, lt.view.K, lt.view.V, width, lt.view.Stride, m.heads(), lt.view.Span)
+}
+
+// ffn adds the SwiGLU FFN of lt.mid to out.
+func (t *Tape) ffn(l *Layer, lt *layerTape, w *layerSpans, out []float32, n int) {
+	m, c := t.m, t.m.Config
+	d, f := c.HiddenSize, c.IntermediateSize
+	lt.rstd2, lt.gu = t.f.get(n), t.f.get(n*2*f)
+	at := t.f.mark()
+	h := t.f.get(n * d)
+	m.cpu.RMSNorm(h, lt.rstd2, lt.mid, w.postNorm.of(m.W), n, d, float32(c.RMSNormEps))
+	m.linear(lt.gu, h, w.gateUp, n, d, 2*f, false)
+	t.loraForward(l, "gate_proj", lt.gu, h, n, 2*f, 0)
+	t.loraForward(l, "up_proj", lt.gu, h, n, 2*f, f)
+	t.f.release(at)
+	act := t.f.get(n * f)
+	m.cpu.SwiGLU(act, lt.gu, n, f)
+	m.linear(out, act, w.down, n, f, d, true)
+	t.loraForward(l, "down_proj", out, act, n, d, 0)
+	t.f.release(at)
+}
+
+// linear is y = x·wᵀ (added to y when acc is set) with a matrix of the model.
+func (m *Model) linear(y, x []float32, w span, n, in, out int, acc bool) {
+	m.cpu.Linear(y, x, w.of(m.W), n, in, out, acc)
+}
+
+// layerBackward turns dx[m,d], the gradient of the layer's output, into that of its input, and adds the gradients of its weights.
+func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
+	t, m, n, d := g.t, g.t.m, len(rows.Index), g.t.m.Config.HiddenSize
+	w := &m.Layout.layers[l.Unique]
+	entry := t.f.mark()
+	if l.Encoding >= 0 {
+		vector := t.encoding(l)
+		m.cpu.MulVecBackwardWeight(vector.of(g.w), dx, lt.y, n, d)
+		m.cpu.MulVec(dx, dx, vector.of(m.W), n, d)
+	}
+	if m.Config.MoE != nil {
+		g.mixture(lt, w, dx, n)
+	} else {
+		g.ffn(l, lt, w, dx, n)
+	}
+	t.f.release(entry)
+	g.attention(l, lt, rows, w, dx)
+	t.f.release(entry)
+}
+
+// ffn adds to dx[m,d], the gradient of the layer's output, what flows back through the FFN: then it is the gradient of lt.mid.
+func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n int) {
+	t, m, c := g.t, g.t.m, g.t.m.Config
+	d, f := c.HiddenSize, c.IntermediateSize
+	act, dact := t.f.get(n*f), t.f.get(n*f)
+	m.cpu.SwiGLU(act, lt.gu, n, f)
+	m.cpu.LinearBackwardInput(dact, dx, w.down.of(m.W), n, f, d, false)
+	m.cpu.LinearBackwardWeight(w.down.of(g.w), dx, act, n, f, d)
+	g.lora(l, "down_proj", dact, dx, act, n, d, 0)
+	dgu := lt.gu // its values are not needed again
+	m.cpu.SwiGLUBackward(dgu, dact, lt.gu, n, f)
+	h, dh := t.f.get(n*d), t.f.get(n*d)
+	m.cpu.RMSNorm(h, lt.rstd2, lt.mid, w.postNorm.of(m.W), n, d, float32(c.RMSNormEps))
+	m.cpu.LinearBackwardInput(dh, dgu, w.gateUp.of(m.W), n, d, 2*f, false)
+	m.cpu.LinearBackwardWeight(w.gateUp.of(g.w), dgu, h, n, d, 2*f)
+	g.lora(l, "gate_proj", dh, dgu, h, n, 2*f, 0)
+	g.lora(l, "up_proj", dh, dgu, h, n, 2*f, f)
+	m.cpu.RMSNormBackward(dx, w.postNorm.of(g.w), dh, lt.mid, w.postNorm.of(m.W), lt.rstd2, n, d)
+}
+
+// attention adds to dx[m,d], the gradient of lt.mid, what flows back through attention: then it is the gradient of lt.x.
+func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans, dx []float32) {
+	t, m, c, n := g.t, g.t.m, g.t.m.Config, len(rows.Index)
+	d, q, width := c.HiddenSize, c.QueryDim(), g.t.m.qkvDim(l)
+	do, dqkv := t.f.get(n*q), t.f.get(n*width)
+	m.cpu.LinearBackwardInput(do, dx, w.o.of(m.W), n, q, d, false)
+	m.cpu.LinearBackwardWeight(w.o.of(g.w), dx, lt.o, n, q, d)
+	g.lora(l, "o_proj", do, dx, lt.o, n, d, 0)
+	rotated := g.keys(l, lt, rows, do, dqkv, width)
+	m.cpu.RoPE(dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
+	h, dh := t.f.get(n*d), t.f.get(n*d)
+	m.cpu.RMSNorm(h, lt.rstd1, lt.x, w.inputNorm.of(m.W), n, d, float32(c.RMSNormEps))
+	qkv := span{w.qkv.off, width * d}
+	m.cpu.LinearBackwardInput(dh, dqkv, qkv.of(m.W), n, d, width, false)
+	m.cpu.LinearBackwardWeight(qkv.of(g.w), dqkv, h, n, d, width)
+	g.lora(l, "q_proj", dh, dqkv, h, n, width, 0)
+	if l.KV != KVRead {
+		g.lora(l, "k_proj", dh, dqkv, h, n, width, q)
+		g.lora(l, "v_proj", dh, dqkv, h, n, width, q+c.KVDim())
+	}
+	m.cpu.RMSNormBackward(dx, w.inputNorm.of(g.w), dh, lt.x, w.inputNorm.of(m.W), lt.rstd1, n, d)
+}
+
+// keys runs attention backward into dqkv [m,width], and returns how many of its heads RoPE turned. The gradients of keys that later
+// recursions read gather in the slot's own buffer until the layer that made them comes.
+func (g *gradient) keys(l *Layer, lt *layerTape, rows *Rows, do, dqkv []float32, width int) int {
+	m, c, n, v := g.t.m, g.t.m.Config, len(rows.Index), lt.view
+	q, kv, heads := c.QueryDim(), c.KVDim(), c.NumAttentionHeads
+	if l.KV == KVOwn {
+		if shared := g.shared[l.Slot]; shared != nil { // [rows of the batch, 2kv], which are the rows at hand
+			for i := range n {
+				copy(dqkv[i*width+q:(i+1)*width], shared[i*2*kv:(i+1)*2*kv])
+			}
+		} else {
+			for i := range n {
+				clear(dqkv[i*width+q : (i+1)*width])
+			}
+		}
+		m.cpu.AttentionBackward(dqkv, dqkv[q:], dqkv[q+kv:], do, lt.o, lt.lse, lt.qkv, v.K, v.V, width, width, width, v.Stride, m.heads(), v.Span)
+		return heads + c.NumKeyValueHeads
+	}
+	shared := g.sharedKeys(l.Source)
+	if l.KV == KVRead {
+		m.cpu.AttentionBackward(dqkv, shared, shared[kv:], do, lt.o, lt.lse, lt.qkv, v.K, v.V, width, 2*kv, width, v.Stride, m.heads(), v.Span)
+		return heads
+	}
+	// KVUpdate: the replaced entries belong to the rows at hand, the others to the first recursion.
+	dkv := g.t.f.zeros(g.t.batch.Rows() * 2 * kv)
+	m.cpu.AttentionBackward(dqkv, dkv, dkv[kv:], do, lt.o, lt.lse, lt.qkv, v.K, v.V, width, 2*kv, width, v.Stride, m.heads(), v.Span)
+	for i, row := range rows.Index {
+		part := dkv[int(row)*2*kv : (int(row)+1)*2*kv]
+		copy(dqkv[i*width+q:(i+1)*width], part)
+		clear(part)
+	}
+	m.cpu.Add(shared, dkv)
+	return heads + c.NumKeyValueHeads
+}
+
+// sharedKeys is the gradient [rows of the batch, 2kv] of the keys and values in a slot that later recursions read.
+func (g *gradient) sharedKeys(slot int) []float32 {
+	if g.shared[slot] == nil {
+		g.shared[slot] = g.sharedArena.zeros(g.t.batch.Rows() * 2 * g.t.m.Config.KVDim())
+	}
+	return g.shared[slot]
+}

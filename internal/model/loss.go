@@ -1,0 +1,171 @@
+package model
+
+import "math"
+
+// Norm says what part of a step a batch is, so that micro-batches add up to the step: the mean is over the targets of the whole step.
+type Norm struct {
+	Targets int     // targets of the whole step
+	Share   float64 // this batch's share of the step's tokens: 1 without gradient accumulation
+}
+
+// Losses are the parts of a batch's loss, in nats. Summed over the micro-batches of a step they are those of the step.
+type Losses struct {
+	CE              float64
+	Aux             float64 // expert-choice: BCE of the router (or of the auxiliary router); MoE: load balancing
+	AuxPerRecursion []float64
+	Balance         float64 // token-choice
+	Z               float64
+	Total           float64   // what is differentiated
+	Load            []float64 // token-choice: share of the tokens at each depth
+	Targets         int
+}
+
+// chunkValues bounds the logits that exist at once.
+const chunkValues = 1 << 22
+
+// CrossEntropy is the sum of −log p(target) over the targets of the last forward pass, and their number. perRow, when not nil, receives the
+// n terms (0 where there is no target).
+func (m *Model) CrossEntropy(t *Tape, perRow []float32) (sum float64, targets int) {
+	return t.head(nil, nil, 0, perRow)
+}
+
+// head runs the output head and cross-entropy over chunks of rows, so that the logits never exist whole. With dhidden[n,d], it also
+// computes the gradients for scale times the sum.
+func (t *Tape) head(dhidden, grads []float32, scale float32, perRow []float32) (sum float64, targets int) {
+	m, n, d, v := t.m, t.batch.Rows(), t.m.Config.HiddenSize, t.m.Config.VocabSize
+	step := max(16, chunkValues/v)
+	at := t.f.mark()
+	logits, loss := t.f.get(min(step, n)*v), t.f.get(min(step, n))
+	for lo := 0; lo < n; lo += step {
+		hi := min(lo+step, n)
+		c, want := hi-lo, t.batch.Targets[lo:hi]
+		m.Logits(logits[:c*v], t, lo, hi)
+		m.cpu.CrossEntropy(loss[:c], logits[:c*v], want, v, scale)
+		for i, l := range loss[:c] {
+			sum += float64(l)
+			if want[i] >= 0 {
+				targets++
+			}
+		}
+		if perRow != nil {
+			copy(perRow[lo:hi], loss)
+		}
+		if dhidden != nil {
+			m.cpu.LinearBackwardInput(dhidden[lo*d:hi*d], logits, m.Layout.head.of(m.W), c, d, v, false)
+			m.cpu.LinearBackwardWeight(m.Layout.head.of(grads), logits, t.norm[lo*d:hi*d], c, d, v)
+		}
+	}
+	t.f.release(at)
+	return sum, targets
+}
+
+// routerLosses fills in what the routers of the last forward pass cost.
+func (t *Tape) routerLosses(l *Losses, norm Norm) {
+	router := t.m.Config.Router
+	switch {
+	case t.m.Config.Expert():
+		t.expertLosses(l, norm)
+	case t.m.Config.Token():
+		t.tokenLosses(l, norm)
+	}
+	if router != nil {
+		l.Total += router.ZCoef * l.Z
+	}
+	if t.m.Config.MoE != nil {
+		t.moeLosses(l, norm)
+	}
+}
+
+func (t *Tape) expertLosses(l *Losses, norm Norm) {
+	router := t.m.Config.Router
+	l.AuxPerRecursion = l.AuxPerRecursion[:0]
+	for i, s := range t.m.Plan.Segments {
+		e := &t.segs[i].expert
+		c := float64(len(e.cand.Index))
+		if s.Gate != GateExpert || c == 0 {
+			continue
+		}
+		z := 0.0
+		for _, v := range e.router.logit {
+			z += float64(v) * float64(v)
+		}
+		l.Z += norm.Share * z / c
+		if router.Balancing == "none" {
+			continue
+		}
+		logit := e.router.logit
+		if router.Balancing == "aux_router" {
+			logit = e.aux.logit
+		}
+		bce := 0.0
+		for _, v := range logit { // −log(1−σ) of everyone, less the logit of the chosen
+			bce += softplus(float64(v))
+		}
+		for _, j := range e.chosen {
+			bce -= float64(logit[j])
+		}
+		l.AuxPerRecursion = append(l.AuxPerRecursion, norm.Share*bce/c)
+		l.Aux += norm.Share * bce / c
+	}
+	l.Total += router.BalancingCoef * l.Aux
+}
+
+// softplus is log(1+exp(x)) without overflow.
+func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
+
+func (t *Tape) tokenLosses(l *Losses, norm Norm) {
+	router, k := t.m.Config.Router, &t.token
+	n, depths := len(t.all.Index), t.m.Config.Recursion.NumRecursion
+	l.Load = l.Load[:0]
+	for j := range depths {
+		mean := 0.0
+		for i := range n {
+			mean += float64(k.p[i*depths+j]) / float64(n)
+		}
+		l.Load = append(l.Load, norm.Share*k.load[j])
+		if router.Balancing == "loss" {
+			l.Balance += norm.Share * float64(depths) * k.load[j] * mean
+		}
+	}
+	for i := range n {
+		lse := logsumexp(k.router.logit[i*depths : (i+1)*depths])
+		l.Z += norm.Share * lse * lse / float64(n)
+	}
+	l.Total += router.BalancingCoef * l.Balance
+}
+
+func logsumexp(x []float32) float64 {
+	top, sum := math.Inf(-1), 0.0
+	for _, v := range x {
+		top = max(top, float64(v))
+	}
+	for _, v := range x {
+		sum += math.Exp(float64(v) - top)
+	}
+	return top + math.Log(sum)
+}
+
+// UpdateBalance moves the bias of loss-free balancing behind a training step: b += u·sign(mean load − load) (METHOD.md §4). It does nothing for
+// other models.
+func (m *Model) UpdateBalance(load []float64, step int) {
+	if !m.Config.Token() || m.Config.Router.Balancing != "loss_free" {
+		return
+	}
+	bias, router := m.Layout.balanceBias.of(m.W), m.Config.Router
+	if step < router.BalanceWarmupSteps {
+		clear(bias)
+	}
+	mean := 0.0
+	for _, f := range load {
+		mean += f
+	}
+	mean /= float64(len(load))
+	for j, f := range load {
+		switch {
+		case mean > f:
+			bias[j] += float32(router.BalanceUpdateRate)
+		case mean < f:
+			bias[j] -= float32(router.BalanceUpdateRate)
+		}
+	}
+}
