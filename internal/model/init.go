@@ -1,0 +1,36 @@
+package model
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+	"strings"
+)
+
+// Init draws the weights: N(0, initializer_range) for every matrix, 1 for norms and the recursion encoding, 0 for the second factor of LoRA, so
+// that it starts without effect, and for the balance bias. Each tensor has a stream of its own, made from the seed and its name.
+func (m *Model) Init(seed uint64) {
+	for i := range m.Layout.Tensors {
+		t := &m.Layout.Tensors[i]
+		m.InitTensor(t, seed)
+	}
+}
+
+// InitTensor draws one tensor as Init does.
+func (m *Model) InitTensor(t *Tensor, seed uint64) {
+	w := t.Of(m.W)
+	switch {
+	case t.Frozen || strings.HasPrefix(t.Name, "model.loras.") && strings.HasSuffix(t.Name, ".B"):
+		clear(w)
+	case !t.Decay || t.Name == "model.recursion_encoding.weight":
+		for j := range w {
+			w[j] = 1
+		}
+	default:
+		h := fnv.New64a()
+		h.Write([]byte(t.Name))
+		rng := rand.New(rand.NewPCG(seed, h.Sum64()))
+		for j := range w {
+			w[j] = float32(rng.NormFloat64() * m.Config.InitializerRange)
+		}
+	}
+}
