@@ -66,7 +66,7 @@ func decompress(codec string, in io.Reader) (io.Reader, func(), error) {
 	var out io.Reader
 	stop := func() {}
 	switch codec {
-	case "gz":
+	case "gzip":
 		if !bytes.HasPrefix(head, []byte{0x1f, 0x8b}) {
 			return nil, nil, fmt.Errorf("%w: no gzip data", errNotPacked)
 		}
@@ -75,7 +75,7 @@ func decompress(codec string, in io.Reader) (io.Reader, func(), error) {
 			return nil, nil, fmt.Errorf("gzip: %w", err)
 		}
 		out = z
-	case "zst":
+	case "zstd":
 		if len(head) < 4 || !bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) && !(head[0]>>4 == 5 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18})) {
 			return nil, nil, fmt.Errorf("%w: no zstd data", errNotPacked)
 		}

@@ -73,13 +73,13 @@ func encodeAll(ctx context.Context, opt Options, enc Encoder, files []file, sums
 	for range n {
 		p.free <- &batch{made: make(chan struct{}, 1)}
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.read(ctx, files, sums, &m.LeftOut) })
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.read(running, files, sums, &m.LeftOut) })
 	for range workers {
-		g.Go(func() error { return p.encode(ctx) })
+		g.Go(func() error { return p.encode(running) })
 	}
-	g.Go(func() error { return p.write(ctx) })
-	if err := g.Wait(); err != nil {
+	g.Go(func() error { return p.write(running) })
+	if err := cmp.Or(g.Wait(), ctx.Err()); err != nil {
 		return err
 	}
 	return p.finish(m, dir)

@@ -162,11 +162,11 @@ func (r *reader) stream(name string, in io.Reader, named, inArchive bool) error 
 	return r.plain(name, in, named, true)
 }
 
-// classify splits a file's name into the lower-case name without compression, the compression ("gz", "zst", "") and whether it is a tar archive.
+// classify splits a file's name into the lower-case name without compression, the compression ("gzip", "zstd" or none) and whether it is a tar archive.
 func classify(name string) (base, codec string, archive bool) {
 	base = strings.ToLower(path.Base(name))
 	for _, c := range []struct{ ext, to, codec string }{
-		{".tgz", ".tar", "gz"}, {".tzst", ".tar", "zst"}, {".gz", "", "gz"}, {".zst", "", "zst"},
+		{".tgz", ".tar", "gzip"}, {".tzst", ".tar", "zstd"}, {".gz", "", "gzip"}, {".zst", "", "zstd"},
 	} {
 		if s, ok := strings.CutSuffix(base, c.ext); ok {
 			base, codec = s+c.to, c.codec

@@ -98,6 +98,7 @@ func (s Sources) expand(p string) ([]file, error) {
 	for _, m := range matches {
 		info, err := os.Stat(m)
 		switch {
+		case errors.Is(err, fs.ErrNotExist): // a link to nothing
 		case err != nil:
 			return nil, fmt.Errorf("data %q: %w", m, rootCause(err))
 		case info.Mode().IsRegular():
