@@ -54,12 +54,12 @@ type Document struct {
 	Text []byte // valid until the next Document is asked for
 }
 
-// Encoder is what Build needs of a tokenizer.
+// Encoder is what Build needs of a tokenizer. Append must take a text's "<|endoftext|>" for ordinary text.
 type Encoder struct {
 	Append    func(dst []int32, text []byte) []int32 // called from several goroutines at once
 	VocabSize int
 	EOT       int32  // end-of-text token, put after every document
-	Hash      string // identifies the tokenizer; at most 128 bytes
+	Hash      string // identifies what Append does: the cache trusts it; at most 128 bytes
 }
 
 // LeftOut counts what was found inside folders and archives but not read.
