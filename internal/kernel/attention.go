@@ -11,41 +11,41 @@ type Range struct{ Lo, Hi []int32 }
 // Attention computes o[n, h·e] = softmax(q·kᵀ/√e)·v over each row's range, and lse[n, h], the logsumexp of its scores, which backward
 // needs. Rows of q lie qs apart, those of k and v kvs apart, those of o h·e apart.
 func (c *CPU) Attention(o, lse, q, k, v []float32, qs, kvs int, a Heads, span Range) {
+	if len(span.Lo) == 0 {
+		return
+	}
 	t := &c.task.attention
-	*t = attentionTask{o, lse, q, k, v, qs, kvs, a, span}
-	c.pool.Run(len(span.Lo), 1, t)
+	*t = attentionTask{o, lse, q, k, v, qs, kvs, a, span, c.attentionBuffers(a)}
+	if t.buf != nil {
+		t.run(c)
+	} else {
+		c.pool.Run(len(span.Lo), 1, t)
+	}
 	*t = attentionTask{}
 }
 
 // AttentionBackward sets dq (rows dqs apart) and adds to dk and dv (rows dkvs apart) the gradients of Attention, from do[n, h·e] and what
 // Attention read and wrote.
 func (c *CPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v []float32, dqs, dkvs, qs, kvs int, a Heads, span Range) {
+	if len(span.Lo) == 0 {
+		return
+	}
 	t := &c.task.dattn
-	*t = dattentionTask{dq, dk, dv, do, o, lse, q, k, v, dqs, dkvs, qs, kvs, a, span}
-	c.pool.Run(a.K, 1, t)
+	*t = dattentionTask{dq, dk, dv, do, o, lse, q, k, v, dqs, dkvs, qs, kvs, a, span, c.attentionBuffers(a)}
+	if t.buf != nil {
+		t.run(c)
+	} else {
+		c.pool.Run(a.K, 1, t)
+	}
 	*t = dattentionTask{}
 }
 
-type attentionTask struct {
-	o, lse, q, k, v []float32
-	qs, kvs         int
-	a               Heads
-	span            Range
-}
-
-func (t *attentionTask) Do(_, lo, hi int) {
-	attentionGeneric(t.o, t.lse, t.q, t.k, t.v, lo, hi, t.qs, t.kvs, t.a, t.span)
-}
-
-type dattentionTask struct {
-	dq, dk, dv, do, o, lse, q, k, v []float32
-	dqs, dkvs, qs, kvs              int
-	a                               Heads
-	span                            Range
-}
-
-func (t *dattentionTask) Do(_, lo, hi int) {
-	for g := lo; g < hi; g++ {
-		dattentionGeneric(t, g)
+// attentionBuffers readies the memory of the level's kernels; it returns nil where the plain-Go definition is used.
+func (c *CPU) attentionBuffers(a Heads) *attentionBuffers {
+	if c.level == Generic {
+		return nil
 	}
+	b := &c.task.attn
+	b.prepare(c.level, c.pool.Workers(), a.E)
+	return b
 }

@@ -91,4 +91,6 @@ type tasks struct {
 	crossent  crossEntropyTask
 	attention attentionTask
 	dattn     dattentionTask
+	dattnSum  dattentionSumTask
+	attn      attentionBuffers
 }
