@@ -7,7 +7,6 @@ type gradient struct {
 	norm        Norm
 	shared      [][]float32 // by KV slot: gradient of the keys and values that later recursions read
 	sharedArena *arena[float32]
-	moeRows     int // rows of all layers together, which the load-balancing loss is a mean over
 }
 
 // gradient starts a backward pass.
@@ -19,9 +18,6 @@ func (t *Tape) gradient(grads []float32, norm Norm) *gradient {
 	clear(g.shared)
 	g.sharedArena.reset()
 	g.t, g.w, g.norm = t, grads, norm
-	if t.m.Config.MoE != nil {
-		g.moeRows = t.moeSums()
-	}
 	return g
 }
 

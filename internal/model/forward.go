@@ -27,6 +27,8 @@ func (m *Model) forward(t *Tape, b *Batch, mode Mode, keep bool) error {
 	t.i.reset()
 	t.batch, t.mode, t.keep = b, mode, keep
 	t.all, t.first, t.Depth = t.rows(n), t.i.get(n), t.i.get(n)
+	clear(t.moe)
+	t.moeRows = 0
 	everyone(&t.all, t.first, b)
 	for i := range t.Depth {
 		t.Depth[i] = 1

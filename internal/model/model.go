@@ -114,9 +114,10 @@ type Tape struct {
 
 	Depth []int32 // [n] recursions that each token took; 1 for a vanilla model
 
-	token tokenTape
-	moe   []moeTotals
-	back  gradient
+	token   tokenTape
+	moe     []moeTotals // by expert
+	moeRows int         // rows of all layers together, which the load-balancing loss is a mean over
+	back    gradient
 }
 
 // NewTape returns an empty tape.
@@ -124,6 +125,9 @@ func (m *Model) NewTape() *Tape {
 	t := &Tape{m: m, segs: make([]segmentTape, len(m.Plan.Segments))}
 	for i, s := range m.Plan.Segments {
 		t.segs[i].layers = make([]layerTape, len(s.Layers))
+	}
+	if m.Config.MoE != nil {
+		t.moe = make([]moeTotals, m.Config.MoE.NumExperts)
 	}
 	t.keys = &batchKeys{t: t, slots: make([]KeyView, m.Plan.Slots)}
 	return t

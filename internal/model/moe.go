@@ -18,7 +18,7 @@ type expertRows struct {
 	z         []float32 // [m,d] the expert's output
 }
 
-// moeTotals sums up one expert over all layers of a pass, for the load-balancing loss.
+// moeTotals sums up one expert over all rows and layers of a pass, for the load-balancing loss: how often it was chosen, and its p.
 type moeTotals struct{ share, p float64 }
 
 // mixture adds the experts' outputs for lt.mid to out[n,d]: every row goes to its best K experts, none is dropped.
@@ -36,6 +36,7 @@ func (t *Tape) mixture(lt *layerTape, w *layerSpans, out []float32, n int) {
 		softmax(e.p[i*experts:(i+1)*experts], e.logit[i*experts:(i+1)*experts], 1)
 		pickExperts(e.index[i*k:(i+1)*k], e.weight[i*k:(i+1)*k], e.p[i*experts:(i+1)*experts])
 	}
+	t.count(e, experts, n)
 	if len(e.expert) != experts {
 		e.expert = make([]expertRows, experts)
 	}
@@ -95,42 +96,24 @@ func pickExperts(index []int32, weight, p []float32) {
 	}
 }
 
-// moeSums fills t.moe from all layers of the pass and returns how many rows they had.
-func (t *Tape) moeSums() (rows int) {
-	c := t.m.Config
-	if len(t.moe) != c.MoE.NumExperts {
-		t.moe = make([]moeTotals, c.MoE.NumExperts)
+// count adds a layer's choices to the totals of the pass.
+func (t *Tape) count(e *moeTape, experts, n int) {
+	t.moeRows += n
+	for _, x := range e.index {
+		t.moe[x].share++
 	}
-	clear(t.moe)
-	for i := range t.segs {
-		st := &t.segs[i]
-		if len(st.run.Index) == 0 {
-			continue
-		}
-		for j := range st.layers {
-			e := &st.layers[j].moe
-			rows += len(st.run.Index)
-			for _, x := range e.index {
-				t.moe[x].share++
-			}
-			for at, v := range e.p {
-				t.moe[at%len(t.moe)].p += float64(v)
-			}
+	for i := range n {
+		for x, v := range e.p[i*experts : (i+1)*experts] {
+			t.moe[x].p += float64(v)
 		}
 	}
-	for x := range t.moe {
-		t.moe[x].share /= float64(rows)
-		t.moe[x].p /= float64(rows)
-	}
-	return rows
 }
 
 // moeLosses adds the load-balancing loss: experts·Σ share·mean(p), over the gates of all layers.
 func (t *Tape) moeLosses(l *Losses, norm Norm) {
-	t.moeSums()
-	aux := 0.0
+	aux, rows := 0.0, float64(t.moeRows)
 	for _, x := range t.moe {
-		aux += float64(len(t.moe)) * x.share * x.p
+		aux += float64(len(t.moe)) * (x.share / rows) * (x.p / rows)
 	}
 	l.Aux += norm.Share * aux
 	l.Total += norm.Share * aux * t.m.Config.MoE.AuxCoef
@@ -191,11 +174,11 @@ func (g *gradient) mixtureGate(dlogit []float32, e *moeTape, dweight []float32, 
 		kept += float64(p[x])
 		mean += float64(weight[s]) * float64(dweight[s])
 	}
-	balance := g.norm.Share * c.AuxCoef * float64(experts) / float64(g.moeRows)
+	balance := g.norm.Share * c.AuxCoef * float64(experts) / float64(g.t.moeRows)
 	inner := 0.0 // Σ p·dp
 	dp := g.t.f.get(experts)
 	for x := range dp {
-		dp[x] = float32(balance * g.t.moe[x].share)
+		dp[x] = float32(balance * g.t.moe[x].share / float64(g.t.moeRows))
 	}
 	for s, x := range index {
 		dp[x] += float32((float64(dweight[s]) - mean) / kept)
