@@ -22,13 +22,18 @@ func (c *Config) Validate() error {
 		{"num_hidden_layers", c.NumHiddenLayers}, {"num_attention_heads", c.NumAttentionHeads},
 		{"num_key_value_heads", c.NumKeyValueHeads}, {"head_dim", c.HeadDim}, {"max_position_embeddings", c.MaxPositionEmbeddings},
 	} {
-		if f.value < 1 || f.value > 1<<30 {
+		if f.value < 1 {
 			return fmt.Errorf("%s: %d: expected a positive number", f.key, f.value)
+		}
+		if f.value > 1<<24 { // sizes of tensors stay far from overflow
+			return fmt.Errorf("%s: %d: expected at most %d", f.key, f.value, 1<<24)
 		}
 	}
 	switch {
 	case c.HeadDim%2 != 0:
 		return fmt.Errorf("head_dim: %d is odd: RoPE turns pairs; use an even number", c.HeadDim)
+	case c.NumHiddenLayers > 1<<16:
+		return fmt.Errorf("num_hidden_layers: %d: expected at most %d", c.NumHiddenLayers, 1<<16)
 	case c.NumAttentionHeads%c.NumKeyValueHeads != 0:
 		return fmt.Errorf("num_key_value_heads: %d does not divide num_attention_heads %d", c.NumKeyValueHeads, c.NumAttentionHeads)
 	case !(c.RMSNormEps > 0):
@@ -199,6 +204,8 @@ func (c *Config) validateToken() error {
 		return err
 	}
 	switch {
+	case r.RandRouter:
+		return fmt.Errorf("router.rand_router: true with token-choice: the control is defined for type \"expert\"; remove it")
 	case r.Capacity != nil:
 		return fmt.Errorf("router.capacity: set with token-choice: a token chooses its own depth; remove it, or use type \"expert\"")
 	case r.CapacityWarmupSteps != 0:
@@ -233,8 +240,8 @@ func (c *Config) validateMoE() error {
 		return nil
 	}
 	switch {
-	case m.NumExperts < 1:
-		return fmt.Errorf("moe.num_experts: %d: expected 1 or more", m.NumExperts)
+	case m.NumExperts < 1 || m.NumExperts > 1<<16:
+		return fmt.Errorf("moe.num_experts: %d: expected 1 to %d", m.NumExperts, 1<<16)
 	case m.ExpertsPerToken < 1 || m.ExpertsPerToken > m.NumExperts:
 		return fmt.Errorf("moe.experts_per_token: %d: expected 1 to num_experts %d", m.ExpertsPerToken, m.NumExperts)
 	case !(m.AuxCoef >= 0):
