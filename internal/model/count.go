@@ -1,9 +1,6 @@
 package model
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // Cost is what a model costs by its plan: values, floating-point operations (FLOPs) of each token, and values in the cache. FLOPs are
 // averages over the tokens of a sequence of Context tokens, two for each multiply-add; norms, RoPE, softmax and other work that is not a matrix
@@ -76,14 +73,8 @@ func (c *Config) Shares() []float64 {
 	return out
 }
 
-// Count computes the cost of a valid configuration at the shares of Config.Shares.
-func Count(c *Config, context int) *Cost {
-	cost, err := CountShares(c, context, c.Shares())
-	if err != nil { // a valid configuration has valid shares
-		panic(err)
-	}
-	return cost
-}
+// Count computes the cost of a valid configuration at the shares of Config.Shares, for sequences of context (1 or more) tokens.
+func Count(c *Config, context int) *Cost { return c.cost(context, c.Shares()) }
 
 // CountShares computes the cost when shares[r] of the tokens run recursion r: measured ones, or those of fewer recursions.
 func CountShares(c *Config, context int, shares []float64) (*Cost, error) {
@@ -98,6 +89,10 @@ func CountShares(c *Config, context int, shares []float64) (*Cost, error) {
 			return nil, fmt.Errorf("shares: %v at recursion %d: expected 0 to 1, and no more than at the recursion before", s, r)
 		}
 	}
+	return c.cost(context, shares), nil
+}
+
+func (c *Config) cost(context int, shares []float64) *Cost {
 	cost := &Cost{Context: context, Parameters: countParameters(c), HeadFLOPs: 2 * float64(c.HiddenSize) * float64(c.VocabSize)}
 	cost.ForwardFLOPs = cost.HeadFLOPs
 	for _, s := range NewPlan(c).Segments {
@@ -107,7 +102,7 @@ func CountShares(c *Config, context int, shares []float64) (*Cost, error) {
 		cost.KVValues += sc.KVValues
 	}
 	cost.TrainFLOPs = 3 * cost.ForwardFLOPs
-	return cost, nil
+	return cost
 }
 
 func (c *Config) segmentCost(s *Segment, context int, shares []float64) SegmentCost {
@@ -240,9 +235,4 @@ func (p *ParameterCount) countLoop(c *Config) {
 			p.LoRA += n * b * lora.Rank * (in + out)
 		}
 	}
-}
-
-// CacheBytes is what keys and values take for so many tokens of a sequence, at so many bytes a value.
-func (c *Cost) CacheBytes(tokens, bytesPerValue int) int64 {
-	return int64(math.Ceil(c.KVValues * float64(tokens) * float64(bytesPerValue)))
 }
