@@ -84,11 +84,13 @@ type tasks struct {
 	dweight   dweightTask
 	norm      normTask
 	dnorm     dnormTask
-	dnormW    dnormWeightTask
 	rope      ropeTask
 	swiglu    swigluTask
 	dswiglu   dswigluTask
 	crossent  crossEntropyTask
+	span      spanTask
+	row       rowTask
+	column    columnTask
 	attention attentionTask
 	dattn     dattentionTask
 	dattnSum  dattentionSumTask

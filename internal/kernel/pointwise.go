@@ -14,10 +14,7 @@ func (c *CPU) RMSNormBackward(dx, dw, dy, x, w, rstd []float32, n, d int) {
 	*t = dnormTask{dx, dy, x, w, rstd, d}
 	c.pool.Run(n, rowGrain(d), t)
 	*t = dnormTask{}
-	u := &c.task.dnormW
-	*u = dnormWeightTask{dw, dy, x, rstd, n, d}
-	c.pool.Run(d, 64, u)
-	*u = dnormWeightTask{}
+	c.columns(columnTask{op: (*columnTask).normWeight, dw: dw, dy: dy, x: x, rstd: rstd, n: n, d: d})
 }
 
 // RoPE rotates x in place: rows of h heads of e values at x[i*stride:], by the angles of position pos[i]. The two halves of a
@@ -72,15 +69,6 @@ type dnormTask struct {
 }
 
 func (t *dnormTask) Do(_, lo, hi int) { dnormGeneric(t.dx, t.dy, t.x, t.w, t.rstd, lo, hi, t.d) }
-
-type dnormWeightTask struct {
-	dw, dy, x, rstd []float32
-	n, d            int
-}
-
-func (t *dnormWeightTask) Do(_, lo, hi int) {
-	dnormWeightGeneric(t.dw, t.dy, t.x, t.rstd, t.n, lo, hi, t.d)
-}
 
 type ropeTask struct {
 	x, table     []float32

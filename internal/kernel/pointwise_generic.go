@@ -33,15 +33,6 @@ func dnormGeneric(dx, dy, x, w, rstd []float32, lo, hi, d int) {
 	}
 }
 
-func dnormWeightGeneric(dw, dy, x, rstd []float32, n, lo, hi, d int) {
-	for i := range n {
-		r := rstd[i]
-		for p := lo; p < hi; p++ {
-			dw[p] += dy[i*d+p] * x[i*d+p] * r
-		}
-	}
-}
-
 func ropeGeneric(x, table []float32, pos []int32, lo, hi, h, e, stride int, inverse bool) {
 	half := e / 2
 	for i := lo; i < hi; i++ {
