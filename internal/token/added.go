@@ -114,9 +114,10 @@ func (t *Tokenizer) appendPass(e *encoder, dst []int32, text []byte, matchers *[
 		}
 		if token.RStrip {
 			end = len(text) - len(bytes.TrimLeftFunc(text[end:], unicode.IsSpace))
-			from = end
 		}
-		dst = t.appendPass(e, dst, text[done:start], matchers, pass+1)
+		if done < start { // not so where the token before took this one's white space: Hugging Face then has both
+			dst = t.appendPass(e, dst, text[done:start], matchers, pass+1)
+		}
 		dst = append(dst, token.ID)
 		done = end
 	}

@@ -1,7 +1,5 @@
 package token
 
-import "unicode/utf8"
-
 // maxAlphabet bounds the code points of the byte-level alphabet: the 68 bytes without a visible Latin-1 character are
 // written as U+0100 to U+0143.
 const maxAlphabet = 0x144
@@ -42,13 +40,4 @@ func appendByteLevel(dst []byte, text string) ([]byte, bool) {
 		dst = append(dst, byte(runeBytes[r]))
 	}
 	return dst, true
-}
-
-// byteLevelText writes raw bytes in the byte-level alphabet.
-func byteLevelText(raw []byte) string {
-	text := make([]byte, 0, 2*len(raw))
-	for _, b := range raw {
-		text = utf8.AppendRune(text, byteRunes[b])
-	}
-	return string(text)
 }

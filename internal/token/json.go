@@ -1,9 +1,10 @@
 package token
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -49,10 +50,14 @@ func Load(path string) (*Tokenizer, error) {
 
 // Parse reads the bytes of a tokenizer.json.
 func Parse(data []byte) (*Tokenizer, error) {
-	if !utf8.Valid(data) {
-		return nil, fmt.Errorf("not a tokenizer.json: it is not valid UTF-8")
+	if err := validJSON(data); err != nil {
+		return nil, fmt.Errorf("not a tokenizer.json: %w", err)
 	}
-	fields, err := objectFields(data, "", "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+	fields, err := objectFields(string(data), "the file")
+	if err != nil {
+		return nil, err
+	}
+	err = refuseOthers(fields, "the file", "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
 		"post_processor", "decoder", "model")
 	if err != nil {
 		return nil, err
@@ -92,11 +97,18 @@ func Parse(data []byte) (*Tokenizer, error) {
 }
 
 // parseModel reads the BPE model of a tokenizer.json into s.
-func parseModel(data []byte, s *spec) error {
-	if kind := typeName(data); kind != "BPE" && kind != "an object without a type" {
+func parseModel(text string, s *spec) error {
+	if isNull(text) {
+		return errors.New("model: null is not supported: expected BPE")
+	}
+	fields, err := objectFields(text, "model")
+	if err != nil {
+		return err
+	}
+	if kind := typeOf(fields); kind != "BPE" && kind != noType { // files from before 2020 have no type
 		return fmt.Errorf("model: %s is not supported: expected BPE", kind)
 	}
-	fields, err := objectFields(data, "model", "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+	err = refuseOthers(fields, "model", "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
 		"fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges")
 	if err != nil {
 		return err
@@ -125,7 +137,7 @@ func parseModel(data []byte, s *spec) error {
 	case byteFallback:
 		return fmt.Errorf("model.byte_fallback: true is not supported: expected false, only byte-level BPE is supported")
 	}
-	if s.vocab, err = parseVocab(fields["vocab"]); err != nil {
+	if s.vocab, err = parseVocab(fields["vocab"], "model.vocab"); err != nil {
 		return err
 	}
 	s.merges, err = parseMerges(fields["merges"])
@@ -133,12 +145,12 @@ func parseModel(data []byte, s *spec) error {
 }
 
 // parsePreTokenizer reads a pre-tokenizer; sequences are flattened.
-func parsePreTokenizer(data []byte, where string) ([]preStep, error) {
-	step := preStep{kind: typeName(data)}
+func parsePreTokenizer(text, where string) ([]preStep, error) {
+	step := preStep{kind: typeName(text)}
 	var err error
 	switch step.kind {
 	case "Sequence":
-		parts, err := sequenceParts(data, where, "pretokenizers")
+		parts, err := sequenceParts(text, where, "pretokenizers")
 		if err != nil {
 			return nil, err
 		}
@@ -155,11 +167,11 @@ func parsePreTokenizer(data []byte, where string) ([]preStep, error) {
 		}
 		return steps, nil
 	case stepByteLevel:
-		step.byteLevel, err = parseByteLevel(data, where)
+		step.byteLevel, err = parseByteLevel(text, where)
 	case stepDigits:
-		err = strictJSON(data, where, &step.digits)
+		err = strictJSON(text, where, &step.digits)
 	case stepSplit:
-		err = strictJSON(data, where, &step.split)
+		err = strictJSON(text, where, &step.split)
 		if p := step.split.Pattern; err == nil && (p.String == nil) == (p.Regex == nil) {
 			err = fmt.Errorf("%s.pattern: expected either String or Regex", where)
 		}
@@ -169,76 +181,112 @@ func parsePreTokenizer(data []byte, where string) ([]preStep, error) {
 	return []preStep{step}, err
 }
 
-func parseByteLevel(data []byte, where string) (byteLevelJSON, error) {
+func parseByteLevel(text, where string) (byteLevelJSON, error) {
 	b := byteLevelJSON{AddPrefixSpace: true, TrimOffsets: true, UseRegex: true} // Hugging Face's defaults
-	err := strictJSON(data, where, &b)
+	err := strictJSON(text, where, &b)
 	return b, err
 }
 
 // sequenceParts returns the parts of a Sequence.
-func sequenceParts(data []byte, where, name string) ([]json.RawMessage, error) {
-	fields, err := objectFields(data, where, "type", name)
+func sequenceParts(text, where, name string) ([]string, error) {
+	fields, err := objectFields(text, where)
 	if err != nil {
 		return nil, err
 	}
-	var parts []json.RawMessage
-	return parts, strictJSON(fields[name], where+"."+name, &parts)
+	if err := refuseOthers(fields, where, "type", name); err != nil {
+		return nil, err
+	}
+	p := parser{text: fields[name]}
+	if !p.accept('[') {
+		return nil, fmt.Errorf("%s.%s: expected a list", where, name)
+	}
+	var parts []string
+	for !p.accept(']') {
+		parts = append(parts, p.value())
+		p.accept(',')
+	}
+	return parts, nil
+}
+
+// validJSON returns what is wrong with data as JSON in UTF-8.
+func validJSON(data []byte) error {
+	if !utf8.Valid(data) {
+		return errors.New("it is not valid UTF-8")
+	}
+	if json.Valid(data) {
+		return nil
+	}
+	var value any
+	return json.Unmarshal(data, &value)
 }
 
 // isNull reports whether a field is null or absent.
-func isNull(raw []byte) bool { return len(raw) == 0 || string(raw) == "null" }
+func isNull(text string) bool { return text == "" || text == "null" }
 
 // typeName returns the type field of a JSON object, or what there is in its place.
-func typeName(raw []byte) string {
-	if isNull(raw) {
+func typeName(text string) string {
+	if isNull(text) {
 		return "null"
 	}
-	var tag struct {
-		Type string `json:"type"`
-	}
-	if err := json.Unmarshal(raw, &tag); err != nil {
+	fields, err := objectFields(text, "")
+	if err != nil {
 		return "a value that is no object"
 	}
-	if tag.Type == "" {
-		return "an object without a type"
-	}
-	return tag.Type
+	return typeOf(fields)
 }
 
-// objectFields returns the fields of a JSON object and refuses those that are not named.
-func objectFields(data []byte, where string, names ...string) (map[string]json.RawMessage, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return nil, fieldError(where, err)
+const noType = "an object without a type"
+
+// typeOf returns the type field of an object.
+func typeOf(fields map[string]string) string {
+	kind := fields["type"]
+	if isNull(kind) {
+		return noType
 	}
-	if fields == nil {
-		return nil, fieldError(where, fmt.Errorf("expected an object, found null"))
+	if kind[0] != '"' {
+		return "the type " + kind
 	}
-	for name := range fields {
-		if !slices.Contains(names, name) {
-			return nil, fieldError(where, fmt.Errorf("field %q is not supported: expected %s", name, strings.Join(names, ", ")))
+	return (&parser{text: kind}).string()
+}
+
+// objectFields returns the fields of an object in valid JSON.
+func objectFields(text, where string) (map[string]string, error) {
+	p := parser{text: text}
+	if !p.accept('{') {
+		return nil, fmt.Errorf("%s: expected an object, found %.20s", where, text)
+	}
+	fields := map[string]string{}
+	for !p.accept('}') {
+		name := p.string()
+		p.accept(':')
+		if _, twice := fields[name]; twice {
+			return nil, fmt.Errorf("%s: field %q occurs twice", where, name)
 		}
+		fields[name] = p.value()
+		p.accept(',')
 	}
 	return fields, nil
 }
 
-// strictJSON decodes a field and refuses unknown ones within it. An absent field or null leaves v as it is.
-func strictJSON(data []byte, where string, v any) error {
-	if isNull(data) {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fieldError(where, err)
+// refuseOthers refuses fields that are not named.
+func refuseOthers(fields map[string]string, where string, names ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("%s: field %q is not supported: expected %s", where, name, strings.Join(names, ", "))
+		}
 	}
 	return nil
 }
 
-func fieldError(where string, err error) error {
-	text := strings.TrimPrefix(err.Error(), "json: ")
-	if where == "" {
-		return fmt.Errorf("not a tokenizer.json: %s", text)
+// strictJSON decodes a field and refuses unknown ones within it. An absent field or null leaves v as it is.
+func strictJSON(text, where string, v any) error {
+	if isNull(text) {
+		return nil
 	}
-	return fmt.Errorf("%s: %s", where, text)
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%s: %s", where, strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
 }

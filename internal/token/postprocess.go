@@ -38,15 +38,15 @@ type (
 )
 
 // parsePostProcessor reads a post-processor; sequences are flattened.
-func parsePostProcessor(data []byte, where string) ([]postStep, error) {
-	if isNull(data) {
+func parsePostProcessor(text, where string) ([]postStep, error) {
+	if isNull(text) {
 		return nil, nil
 	}
-	step := postStep{kind: typeName(data)}
+	step := postStep{kind: typeName(text)}
 	var err error
 	switch step.kind {
 	case "Sequence":
-		parts, err := sequenceParts(data, where, "processors")
+		parts, err := sequenceParts(text, where, "processors")
 		if err != nil {
 			return nil, err
 		}
@@ -63,9 +63,9 @@ func parsePostProcessor(data []byte, where string) ([]postStep, error) {
 		}
 		return steps, nil
 	case stepByteLevel:
-		step.byteLevel, err = parseByteLevel(data, where)
+		step.byteLevel, err = parseByteLevel(text, where)
 	case stepTemplate:
-		err = strictJSON(data, where, &step.template)
+		err = strictJSON(text, where, &step.template)
 	default:
 		err = fmt.Errorf("%s: %s is not supported: expected ByteLevel, TemplateProcessing or null", where, step.kind)
 	}

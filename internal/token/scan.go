@@ -54,9 +54,11 @@ var planeClasses = sync.OnceValue(func() *[1 << 14]uint8 {
 
 // scanner splits text at the borders that a known pattern gives, without a regular expression.
 type scanner struct {
-	next   func(s *scanner, text []byte, i int) int // the end of the pre-token that starts at i < len(text)
-	digits digits
-	plane  *[1 << 14]uint8
+	next  func(s *scanner, text []byte, i int) int // the end of the pre-token that starts at i < len(text)
+	plane *[1 << 14]uint8
+
+	digits     digits // for nextGPT2
+	maxNumbers int    // for nextLlama3
 }
 
 // digits says what a Digits step before the pattern does to numbers.

@@ -48,7 +48,7 @@ func newSplitter(c splitJSON) (splitter, error) {
 	switch c.Behavior {
 	case isolated, removed, mergedWithPrevious, mergedWithNext, contiguous:
 	default:
-		return s, fmt.Errorf("Split behavior %q is unknown: expected %s, %s, %s, %s or %s", c.Behavior,
+		return s, fmt.Errorf("behavior %q is unknown: expected %s, %s, %s, %s or %s", c.Behavior,
 			isolated, removed, mergedWithPrevious, mergedWithNext, contiguous)
 	}
 	if c.Pattern.String != nil {
@@ -61,12 +61,12 @@ func newSplitter(c splitJSON) (splitter, error) {
 		return s, nil
 	}
 	if strings.Contains(pattern, "&&") {
-		return s, fmt.Errorf("Split pattern %q: set intersections (&&) are not supported", pattern)
+		return s, fmt.Errorf("pattern %q: set intersections (&&) are not supported", pattern)
 	}
 	var err error
 	s.regex, err = regexp2.Compile(pattern, regexp2.Multiline) // ^ and $ match at lines, as in Oniguruma's Ruby syntax
 	if err != nil {
-		return s, fmt.Errorf("Split pattern %q: %w", pattern, err)
+		return s, fmt.Errorf("pattern %q: %w", pattern, err)
 	}
 	return s, nil
 }

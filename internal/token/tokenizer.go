@@ -69,7 +69,7 @@ type vocabEntry struct {
 // mergePair is two tokens, in the byte-level alphabet, that merge into one.
 type mergePair [2]string
 
-// build compiles a spec. where names its source in errors.
+// build compiles a spec.
 func build(s spec) (*Tokenizer, error) {
 	t := &Tokenizer{spec: s, unk: -1}
 	slices.SortFunc(t.spec.vocab, func(a, b vocabEntry) int { return int(a.id) - int(b.id) })

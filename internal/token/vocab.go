@@ -3,6 +3,7 @@ package token
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Vocab is a vocabulary as GPT-2's two files and GGUF's metadata carry it.
@@ -15,17 +16,53 @@ type Vocab struct {
 
 // New returns the tokenizer of a vocabulary.
 func New(v Vocab) (*Tokenizer, error) {
-	pre, err := preByName(v.Pre)
-	if err != nil {
-		return nil, err
-	}
-	s := spec{added: v.Added, pre: pre, decoder: newByteLevel(true), ignoreMerges: v.Pre == "llama-bpe"}
+	s := spec{added: v.Added}
 	for id, text := range v.Tokens {
+		if !utf8.ValidString(text) {
+			return nil, fmt.Errorf("token %d: %q is not valid UTF-8", id, text)
+		}
 		if text != "" {
 			s.vocab = append(s.vocab, vocabEntry{text, int32(id)})
 		}
 	}
-	for i, text := range v.Merges {
+	for _, a := range v.Added {
+		if !utf8.ValidString(a.Content) {
+			return nil, fmt.Errorf("added token %d: %q is not valid UTF-8", a.ID, a.Content)
+		}
+	}
+	return buildNamed(s, v.Merges, v.Pre)
+}
+
+// ParseGPT2 returns the tokenizer of GPT-2's encoder.json and vocab.bpe.
+func ParseGPT2(encoder, merges []byte) (*Tokenizer, error) {
+	if err := validJSON(encoder); err != nil {
+		return nil, fmt.Errorf("encoder.json: %w", err)
+	}
+	var s spec
+	var err error
+	if s.vocab, err = parseVocab(strings.TrimSpace(string(encoder)), "encoder.json"); err != nil {
+		return nil, err
+	}
+	for _, v := range s.vocab {
+		if v.text == "<|endoftext|>" {
+			s.added = []AddedToken{{ID: v.id, Content: v.text, Special: true}}
+		}
+	}
+	lines := strings.FieldsFunc(string(merges), func(r rune) bool { return r == '\n' || r == '\r' })
+	if len(lines) > 0 && strings.HasPrefix(lines[0], "#version") {
+		lines = lines[1:]
+	}
+	return buildNamed(s, lines, "gpt-2")
+}
+
+// buildNamed completes a spec with merges as "left right" and a pre-tokenizer by name.
+func buildNamed(s spec, merges []string, pre string) (*Tokenizer, error) {
+	var err error
+	if s.pre, err = preByName(pre); err != nil {
+		return nil, err
+	}
+	s.decoder, s.ignoreMerges = newByteLevel(true), pre == "llama-bpe"
+	for i, text := range merges {
 		m, ok := splitMerge(text)
 		if !ok {
 			return nil, fmt.Errorf("merge %d: expected \"left right\", found %q", i, text)
@@ -35,38 +72,14 @@ func New(v Vocab) (*Tokenizer, error) {
 	return build(s)
 }
 
-// ParseGPT2 returns the tokenizer of GPT-2's encoder.json and vocab.bpe.
-func ParseGPT2(encoder, merges []byte) (*Tokenizer, error) {
-	var fields map[string]int32
-	if err := strictJSON(encoder, "encoder.json", &fields); err != nil {
-		return nil, err
-	}
-	v := Vocab{Tokens: make([]string, len(fields)), Pre: "gpt-2"}
-	for text, id := range fields {
-		if id < 0 || int(id) >= len(fields) {
-			return nil, fmt.Errorf("encoder.json: token %q has id %d: expected ids below %d", text, id, len(fields))
-		}
-		v.Tokens[id] = text
-	}
-	if id, ok := fields["<|endoftext|>"]; ok {
-		v.Added = []AddedToken{{ID: id, Content: "<|endoftext|>", Special: true}}
-	}
-	lines := strings.FieldsFunc(string(merges), func(r rune) bool { return r == '\n' || r == '\r' })
-	if len(lines) > 0 && strings.HasPrefix(lines[0], "#version") {
-		lines = lines[1:]
-	}
-	v.Merges = lines
-	return New(v)
-}
-
 // newByteLevel returns a ByteLevel step without a prefix space.
 func newByteLevel(useRegex bool) byteLevelJSON {
 	return byteLevelJSON{Type: stepByteLevel, TrimOffsets: true, UseRegex: useRegex}
 }
 
-// PreTokenizers are the names that New and Train take, which are llama.cpp's: gpt-2; smollm and starcoder, which are gpt-2 with every digit
-// for itself; llama-bpe; qwen2.
-func PreTokenizers() []string { return []string{"gpt-2", "smollm", "starcoder"} }
+// PreTokenizers returns the names that New and Train take, which are llama.cpp's: gpt-2; smollm and starcoder, which are gpt-2
+// with every digit for itself; llama-bpe, which also takes a pre-token that is a token as it is, without merges; qwen2.
+func PreTokenizers() []string { return []string{"gpt-2", "smollm", "starcoder", "llama-bpe", "qwen2"} }
 
 // preByName returns the steps of a named pre-tokenizer.
 func preByName(name string) ([]preStep, error) {
@@ -76,6 +89,18 @@ func preByName(name string) ([]preStep, error) {
 		return []preStep{byteLevel}, nil
 	case "smollm", "starcoder":
 		return []preStep{{kind: stepDigits, digits: digitsJSON{Type: stepDigits, IndividualDigits: true}}, byteLevel}, nil
+	case "llama-bpe":
+		return splitSteps(patternLlama3), nil
+	case "qwen2":
+		return splitSteps(patternQwen2), nil
 	}
 	return nil, fmt.Errorf("pre-tokenizer %q is unknown: expected %s", name, strings.Join(PreTokenizers(), ", "))
+}
+
+// splitSteps returns a pattern followed by a ByteLevel step without one.
+func splitSteps(pattern string) []preStep {
+	return []preStep{
+		{kind: stepSplit, split: splitJSON{Type: stepSplit, Pattern: patternJSON{Regex: &pattern}, Behavior: isolated}},
+		{kind: stepByteLevel, byteLevel: newByteLevel(false)},
+	}
 }

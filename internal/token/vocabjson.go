@@ -7,27 +7,27 @@ import (
 	"strings"
 )
 
-// parser walks JSON that encoding/json has found valid: vocabularies and merges are read by hand because they are most of
-// the file and go ten times faster so.
+// parser walks JSON that encoding/json has found valid. Vocabularies and merges are most of a file; by hand they are read once and
+// without a copy, and what occurs twice is seen.
 type parser struct {
 	text string
 	pos  int
 }
 
-// parseVocab reads model.vocab: an object from token to id.
-func parseVocab(data []byte) ([]vocabEntry, error) {
-	p := parser{text: string(data)}
+// parseVocab reads an object from token to id.
+func parseVocab(object, where string) ([]vocabEntry, error) {
+	p := parser{text: object}
 	if !p.accept('{') {
-		return nil, fmt.Errorf("model.vocab: expected an object from token to id")
+		return nil, fmt.Errorf("%s: expected an object from token to id", where)
 	}
 	var vocab []vocabEntry
 	for !p.accept('}') {
 		text := p.string()
 		p.accept(':')
-		number := p.scalar()
+		number := p.value()
 		id, err := strconv.ParseInt(number, 10, 32)
 		if err != nil {
-			return nil, fmt.Errorf("model.vocab: token %q has the id %.40s: expected an integer below 2^31", text, number)
+			return nil, fmt.Errorf("%s: token %q has the id %.40s: expected an integer below 2^31", where, text, number)
 		}
 		vocab = append(vocab, vocabEntry{text, int32(id)})
 		p.accept(',')
@@ -36,8 +36,8 @@ func parseVocab(data []byte) ([]vocabEntry, error) {
 }
 
 // parseMerges reads model.merges: a list of "left right" or of ["left", "right"].
-func parseMerges(data []byte) ([]mergePair, error) {
-	p := parser{text: string(data)}
+func parseMerges(list string) ([]mergePair, error) {
+	p := parser{text: list}
 	if !p.accept('[') {
 		return nil, fmt.Errorf("model.merges: expected a list of merges")
 	}
@@ -102,16 +102,7 @@ func (p *parser) accept(c byte) bool {
 
 // string reads a string.
 func (p *parser) string() string {
-	p.peek()
-	start := p.pos
-	escaped := false
-	for p.pos++; p.text[p.pos] != '"'; p.pos++ {
-		if p.text[p.pos] == '\\' {
-			escaped = true
-			p.pos++
-		}
-	}
-	p.pos++
+	start, escaped := p.skipString()
 	if !escaped {
 		return p.text[start+1 : p.pos-1]
 	}
@@ -122,14 +113,52 @@ func (p *parser) string() string {
 	return s
 }
 
-// scalar reads the text of a number, a string or a constant; of an object or a list it reads the beginning.
-func (p *parser) scalar() string {
-	if p.peek() == '"' {
-		return strconv.Quote(p.string())
+// skipString goes behind a string and tells where it starts and whether it has escapes.
+func (p *parser) skipString() (start int, escaped bool) {
+	p.peek()
+	start = p.pos
+	for p.pos++; p.text[p.pos] != '"'; p.pos++ {
+		if p.text[p.pos] == '\\' {
+			escaped = true
+			p.pos++
+		}
 	}
+	p.pos++
+	return start, escaped
+}
+
+// value reads the text of any value.
+func (p *parser) value() string {
+	first := p.peek()
 	start := p.pos
-	for p.pos < len(p.text) && !strings.ContainsRune(",}] \t\r\n", rune(p.text[p.pos])) {
-		p.pos++
+	switch first {
+	case '"':
+		p.skipString()
+	case '{', '[':
+		p.skipNested()
+	default:
+		for p.pos < len(p.text) && strings.IndexByte(",}] \t\r\n", p.text[p.pos]) < 0 {
+			p.pos++
+		}
 	}
 	return p.text[start:p.pos]
+}
+
+// skipNested goes behind an object or a list.
+func (p *parser) skipNested() {
+	for depth := 0; ; {
+		switch p.text[p.pos] {
+		case '"':
+			p.skipString()
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		p.pos++
+		if depth == 0 {
+			return
+		}
+	}
 }
