@@ -1,9 +1,11 @@
 package kernel
 
+import "math"
+
 // RMSNorm computes y[n,d] = x·rstd·w with rstd[n] = 1/√(mean(x²)+eps) of each row, which backward needs.
 func (c *CPU) RMSNorm(y, rstd, x, w []float32, n, d int, eps float32) {
 	t := &c.task.norm
-	*t = normTask{y, rstd, x, w, d, eps}
+	*t = normTask{c.level, y, rstd, x, w[:d], d, eps}
 	c.pool.Run(n, rowGrain(d), t)
 	*t = normTask{}
 }
@@ -11,7 +13,7 @@ func (c *CPU) RMSNorm(y, rstd, x, w []float32, n, d int, eps float32) {
 // RMSNormBackward adds to dx[n,d] and dw[d] the gradients of RMSNorm. dw is reduced over the rows in order, starting from dw.
 func (c *CPU) RMSNormBackward(dx, dw, dy, x, w, rstd []float32, n, d int) {
 	t := &c.task.dnorm
-	*t = dnormTask{dx, dy, x, w, rstd, d}
+	*t = dnormTask{c.level, dx, dy, x, w[:d], rstd, d}
 	c.pool.Run(n, rowGrain(d), t)
 	*t = dnormTask{}
 	c.columns(columnTask{op: (*columnTask).normWeight, dw: dw, dy: dy, x: x, rstd: rstd, n: n, d: d})
@@ -21,7 +23,10 @@ func (c *CPU) RMSNormBackward(dx, dw, dy, x, w, rstd []float32, n, d int) {
 // head form the pairs. table holds, for each position, e/2 cosines and then e/2 sines. inverse turns back, which is the backward.
 func (c *CPU) RoPE(x, table []float32, pos []int32, h, e, stride int, inverse bool) {
 	t := &c.task.rope
-	*t = ropeTask{x, table, pos, h, e, stride, inverse}
+	*t = ropeTask{c.level, x, table, pos, h, e, stride, 1}
+	if inverse {
+		t.sign = -1
+	}
 	c.pool.Run(len(pos), rowGrain(h*e), t)
 	*t = ropeTask{}
 }
@@ -29,7 +34,7 @@ func (c *CPU) RoPE(x, table []float32, pos []int32, h, e, stride int, inverse bo
 // SwiGLU computes y[n,f] = silu(gate)·up, with gu[n,2f] holding each row's gate and then its up values.
 func (c *CPU) SwiGLU(y, gu []float32, n, f int) {
 	t := &c.task.swiglu
-	*t = swigluTask{y, gu, f}
+	*t = swigluTask{c.level, y, gu, f}
 	c.pool.Run(n, rowGrain(f), t)
 	*t = swigluTask{}
 }
@@ -37,7 +42,7 @@ func (c *CPU) SwiGLU(y, gu []float32, n, f int) {
 // SwiGLUBackward computes dgu[n,2f] from dy[n,f] and gu[n,2f]. dgu may be gu.
 func (c *CPU) SwiGLUBackward(dgu, dy, gu []float32, n, f int) {
 	t := &c.task.dswiglu
-	*t = dswigluTask{dgu, dy, gu, f}
+	*t = dswigluTask{c.level, dgu, dy, gu, f}
 	c.pool.Run(n, rowGrain(f), t)
 	*t = dswigluTask{}
 }
@@ -47,7 +52,7 @@ func (c *CPU) SwiGLUBackward(dgu, dy, gu []float32, n, f int) {
 // logits are left as they are.
 func (c *CPU) CrossEntropy(loss, logits []float32, targets []int32, v int, scale float32) {
 	t := &c.task.crossent
-	*t = crossEntropyTask{loss, logits, targets, v, scale}
+	*t = crossEntropyTask{c.level, loss, logits, targets, v, scale}
 	c.pool.Run(len(targets), 1, t)
 	*t = crossEntropyTask{}
 }
@@ -56,46 +61,78 @@ func (c *CPU) CrossEntropy(loss, logits []float32, targets []int32, v int, scale
 func rowGrain(d int) int { return max(1, 16384/max(d, 1)) }
 
 type normTask struct {
+	level         Level
 	y, rstd, x, w []float32
 	d             int
 	eps           float32
 }
 
-func (t *normTask) Do(_, lo, hi int) { normGeneric(t.y, t.rstd, t.x, t.w, lo, hi, t.d, t.eps) }
+func (t *normTask) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		x := row(t.x, i, t.d)
+		r := float32(1 / math.Sqrt(float64(t.level.dot(x, x)/float32(t.d)+t.eps)))
+		t.rstd[i] = r
+		t.level.norm(row(t.y, i, t.d), x, t.w, r)
+	}
+}
 
 type dnormTask struct {
+	level              Level
 	dx, dy, x, w, rstd []float32
 	d                  int
 }
 
-func (t *dnormTask) Do(_, lo, hi int) { dnormGeneric(t.dx, t.dy, t.x, t.w, t.rstd, lo, hi, t.d) }
+// Do computes, with g = dy∘w, dx += rstd·(g − x·rstd²·mean(g∘x)).
+func (t *dnormTask) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		dy, x, r := row(t.dy, i, t.d), row(t.x, i, t.d), t.rstd[i]
+		s := t.level.dot3(dy, t.w, x) * (r * r / float32(t.d))
+		t.level.dnorm(row(t.dx, i, t.d), dy, x, t.w, r, s)
+	}
+}
 
 type ropeTask struct {
+	level        Level
 	x, table     []float32
 	pos          []int32
 	h, e, stride int
-	inverse      bool
+	sign         float32
 }
 
 func (t *ropeTask) Do(_, lo, hi int) {
-	ropeGeneric(t.x, t.table, t.pos, lo, hi, t.h, t.e, t.stride, t.inverse)
+	for i := lo; i < hi; i++ {
+		angles := row(t.table, int(t.pos[i]), t.e)
+		t.level.rope(t.x[i*t.stride:i*t.stride+t.h*t.e], angles[:t.e/2], angles[t.e/2:], t.sign)
+	}
 }
 
 type swigluTask struct {
+	level Level
 	y, gu []float32
 	f     int
 }
 
-func (t *swigluTask) Do(_, lo, hi int) { swigluGeneric(t.y, t.gu, lo, hi, t.f) }
+func (t *swigluTask) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		t.level.swiglu(row(t.y, i, t.f), row(t.gu, 2*i, t.f), row(t.gu, 2*i+1, t.f))
+	}
+}
 
 type dswigluTask struct {
+	level       Level
 	dgu, dy, gu []float32
 	f           int
 }
 
-func (t *dswigluTask) Do(_, lo, hi int) { dswigluGeneric(t.dgu, t.dy, t.gu, lo, hi, t.f) }
+func (t *dswigluTask) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		gate, up := 2*i, 2*i+1
+		t.level.dswiglu(row(t.dgu, gate, t.f), row(t.dgu, up, t.f), row(t.dy, i, t.f), row(t.gu, gate, t.f), row(t.gu, up, t.f))
+	}
+}
 
 type crossEntropyTask struct {
+	level        Level
 	loss, logits []float32
 	targets      []int32
 	v            int
@@ -103,5 +140,28 @@ type crossEntropyTask struct {
 }
 
 func (t *crossEntropyTask) Do(_, lo, hi int) {
-	crossEntropyGeneric(t.loss, t.logits, t.targets, lo, hi, t.v, t.scale)
+	for i := lo; i < hi; i++ {
+		logits, target := row(t.logits, i, t.v), t.targets[i]
+		if target < 0 {
+			t.loss[i] = 0
+			if t.scale != 0 {
+				clear(logits)
+			}
+			continue
+		}
+		top, logit := t.level.maxOf(logits), logits[target]
+		if t.scale == 0 {
+			t.loss[i] = crossEntropy(t.level.sumExp(logits, top), top, logit)
+			continue
+		}
+		s := t.level.exp(logits, top)
+		t.loss[i] = crossEntropy(s, top, logit)
+		t.level.scale(logits, logits, float32(float64(t.scale)/s))
+		logits[target] -= t.scale
+	}
+}
+
+// crossEntropy is the loss of a row with Σ e^(logit−top) = s.
+func crossEntropy(s float64, top, logit float32) float32 {
+	return float32(math.Log(s) + (float64(top) - float64(logit)))
 }

@@ -1,8 +1,184 @@
 package kernel
 
-func (Level) add(y, x []float32)                  { addGeneric(y, x) }
-func (Level) scale(y, x []float32, s float32)     { scaleGeneric(y, x, s) }
-func (Level) addScaled(y, x []float32, s float32) { addScaledGeneric(y, x, s) }
-func (Level) mul(y, x, w []float32)               { mulGeneric(y, x, w) }
-func (Level) addMul(y, a, b []float32, s float32) { addMulGeneric(y, a, b, s) }
-func (Level) dot(a, b []float32) float32          { return dotGeneric(a, b) }
+// A level's operations on vectors. The generated code takes the length from the first operand and trusts the others to have it.
+
+func (l Level) add(y, x []float32) {
+	switch l {
+	case AVX512:
+		addAVX512(y, x)
+	case AVX2:
+		addAVX2(y, x)
+	default:
+		addGeneric(y, x)
+	}
+}
+
+func (l Level) scale(y, x []float32, s float32) {
+	switch l {
+	case AVX512:
+		scaleAVX512(y, x, s)
+	case AVX2:
+		scaleAVX2(y, x, s)
+	default:
+		scaleGeneric(y, x, s)
+	}
+}
+
+func (l Level) addScaled(y, x []float32, s float32) {
+	switch l {
+	case AVX512:
+		addScaledAVX512(y, x, s)
+	case AVX2:
+		addScaledAVX2(y, x, s)
+	default:
+		addScaledGeneric(y, x, s)
+	}
+}
+
+func (l Level) mul(y, x, w []float32) {
+	switch l {
+	case AVX512:
+		mulAVX512(y, x, w)
+	case AVX2:
+		mulAVX2(y, x, w)
+	default:
+		mulGeneric(y, x, w)
+	}
+}
+
+func (l Level) addMul(y, a, b []float32, s float32) {
+	switch l {
+	case AVX512:
+		addMulAVX512(y, a, b, s)
+	case AVX2:
+		addMulAVX2(y, a, b, s)
+	default:
+		addMulGeneric(y, a, b, s)
+	}
+}
+
+func (l Level) dot(a, b []float32) float32 {
+	switch l {
+	case AVX512:
+		return dotAVX512(a, b)
+	case AVX2:
+		return dotAVX2(a, b)
+	}
+	return dotGeneric(a, b)
+}
+
+func (l Level) dot3(a, b, c []float32) float32 {
+	switch l {
+	case AVX512:
+		return dot3AVX512(a, b, c)
+	case AVX2:
+		return dot3AVX2(a, b, c)
+	}
+	return dot3Generic(a, b, c)
+}
+
+func (l Level) norm(y, x, w []float32, r float32) {
+	switch l {
+	case AVX512:
+		normAVX512(y, x, w, r)
+	case AVX2:
+		normAVX2(y, x, w, r)
+	default:
+		normGeneric(y, x, w, r)
+	}
+}
+
+func (l Level) dnorm(dx, dy, x, w []float32, r, s float32) {
+	switch l {
+	case AVX512:
+		dnormAVX512(dx, dy, x, w, r, s)
+	case AVX2:
+		dnormAVX2(dx, dy, x, w, r, s)
+	default:
+		dnormGeneric(dx, dy, x, w, r, s)
+	}
+}
+
+func (l Level) rope(x, cos, sin []float32, sign float32) {
+	switch l {
+	case AVX512:
+		ropeAVX512(x, cos, sin, sign)
+	case AVX2:
+		ropeAVX2(x, cos, sin, sign)
+	default:
+		ropeGeneric(x, cos, sin, sign)
+	}
+}
+
+func (l Level) swiglu(y, gate, up []float32) {
+	switch l {
+	case AVX512:
+		swigluAVX512(y, gate, up)
+	case AVX2:
+		swigluAVX2(y, gate, up)
+	default:
+		swigluGeneric(y, gate, up)
+	}
+}
+
+func (l Level) dswiglu(dgate, dup, dy, gate, up []float32) {
+	switch l {
+	case AVX512:
+		dswigluAVX512(dgate, dup, dy, gate, up)
+	case AVX2:
+		dswigluAVX2(dgate, dup, dy, gate, up)
+	default:
+		dswigluGeneric(dgate, dup, dy, gate, up)
+	}
+}
+
+func (l Level) maxOf(x []float32) float32 {
+	switch l {
+	case AVX512:
+		return maxOfAVX512(x)
+	case AVX2:
+		return maxOfAVX2(x)
+	}
+	return maxOfGeneric(x)
+}
+
+func (l Level) sumExp(x []float32, top float32) float64 {
+	switch l {
+	case AVX512:
+		return sumExpAVX512(x, top)
+	case AVX2:
+		return sumExpAVX2(x, top)
+	}
+	return sumExpGeneric(x, top)
+}
+
+func (l Level) exp(x []float32, top float32) float64 {
+	switch l {
+	case AVX512:
+		return expAVX512(x, top)
+	case AVX2:
+		return expAVX2(x, top)
+	}
+	return expGeneric(x, top)
+}
+
+func (l Level) sumSquares(x []float32) float64 {
+	switch l {
+	case AVX512:
+		return sumSquaresAVX512(x)
+	case AVX2:
+		return sumSquaresAVX2(x)
+	}
+	return sumSquaresGeneric(x)
+}
+
+func (l Level) adamw(p, m, v, g []float32, c *AdamW) {
+	switch l {
+	case AVX512:
+		adamwAVX512(p, m, v, g, c.GradScale, c.Keep, c.Beta2, c.Rate1, c.Rate2, c.RootScale, c.Eps, c.Step)
+	case AVX2:
+		adamwAVX2(p, m, v, g, c.GradScale, c.Keep, c.Beta2, c.Rate1, c.Rate2, c.RootScale, c.Eps, c.Step)
+	default:
+		adamwGeneric(p, m, v, g, c)
+	}
+}

@@ -29,11 +29,11 @@ func mulGeneric(y, x, w []float32) {
 	}
 }
 
-// addMulGeneric computes y += (a∘b)·s.
+// addMulGeneric computes y += (a·s)∘b.
 func addMulGeneric(y, a, b []float32, s float32) {
 	b = b[:len(y)]
 	for i, a := range a[:len(y)] {
-		y[i] += a * b[i] * s
+		y[i] += a * s * b[i]
 	}
 }
 
@@ -41,6 +41,16 @@ func dotGeneric(a, b []float32) float32 {
 	var s float32
 	for i, b := range b[:len(a)] {
 		s += a[i] * b
+	}
+	return s
+}
+
+// dot3Generic returns Σ a∘b∘c.
+func dot3Generic(a, b, c []float32) float32 {
+	b, c = b[:len(a)], c[:len(a)]
+	var s float32
+	for i, a := range a {
+		s += a * b[i] * c[i]
 	}
 	return s
 }

@@ -77,6 +77,8 @@ func (w Width) masks(n reg.GPVirtual) []reg.Register {
 		m := GLOBL("tailMasks", attr.RODATA|attr.NOPTR)
 		for i := range Block {
 			DATA(4*i, U32(math.MaxUint32))
+		}
+		for i := range Block {
 			DATA(4*(Block+i), U32(0))
 		}
 		tailMasks = &m

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/vec"
+)
+
+func swiglu(w vec.Width) {
+	p := w.Func("swiglu", "computes y = silu(gate)∘up.", "(y, gate, up []float32)", "y", "gate", "up")
+	elementwise(w, "y", func(a vec.At) {
+		g := a.Load(p["gate"])
+		s := w.Sigmoid(g)
+		VMULPS(g, s, s)
+		VMULPS(a.Load(p["up"]), s, s)
+		a.Store(s, p["y"])
+	})
+}
+
+// dswiglu emits silu′(g) = s·(1 + g·(1−s)) with the sigmoid s.
+func dswiglu(w vec.Width) {
+	p := w.Func("dswiglu", "computes dgate = dy∘up∘silu′(gate) and dup = dy∘silu(gate).", "(dgate, dup, dy, gate, up []float32)",
+		"dgate", "dup", "dy", "gate", "up")
+	elementwise(w, "dy", func(a vec.At) {
+		g := a.Load(p["gate"])
+		s, t := w.Sigmoid(g), w.Copy(vec.Const(1))
+		VSUBPS(s, t, t)
+		VFMADD213PS(vec.Const(1), g, t)
+		VMULPS(s, t, t)
+		VMULPS(g, s, s)
+		dy := a.Load(p["dy"])
+		VMULPS(dy, s, s)
+		VMULPS(dy, t, t)
+		VMULPS(a.Load(p["up"]), t, t)
+		a.Store(s, p["dup"])
+		a.Store(t, p["dgate"])
+	})
+}
+
+func maxOf(w vec.Width) {
+	p := w.Func("maxOf", "returns the largest of x, which has one; a NaN may be left out.", "(x []float32) float32", "x")
+	low := w.Copy(vec.Const(float32(math.Inf(-1))))
+	top := w.Zeros(4 * w.Parts())
+	for _, v := range top {
+		VMOVUPS(low, v)
+	}
+	w.Sweep(vec.Len("x"), 4, func(group []vec.At) {
+		for i, a := range group {
+			x := a.Load(p["x"])
+			a.Fill(x, low)
+			VMAXPS(x, top[i], top[i])
+		}
+	})
+	VMOVSS(w.Reduce(top, vec.Max), vec.Result())
+	vec.End()
+}
+
+// sumExp adds at most four powers in single precision before it goes on in double.
+func sumExp(w vec.Width, name, doc string, store bool) {
+	p := w.Func(name, doc, "(x []float32, top float32) float64", "x")
+	top, zero := w.Broadcast(vec.Stack("top")), w.Zero()
+	sums := w.NewDoubles()
+	w.Sweep(vec.Len("x"), 4, func(group []vec.At) {
+		part := make([]reg.VecVirtual, w.Parts())
+		for _, a := range group {
+			x := a.Load(p["x"])
+			VSUBPS(top, x, x)
+			e := w.Exp(x)
+			if store {
+				a.Store(e, p["x"])
+			}
+			a.Fill(e, zero)
+			if part[a.Part] == nil {
+				part[a.Part] = e
+			} else {
+				VADDPS(e, part[a.Part], part[a.Part])
+			}
+		}
+		for i, v := range part {
+			sums.Add(v, i)
+		}
+	})
+	VMOVSD(sums.Total(), vec.Result())
+	vec.End()
+}
