@@ -1,4 +1,14 @@
 package kernel
 
-// Has tells whether this machine can run a level.
-func Has(l Level) bool { return l == Generic }
+import "github.com/klauspost/cpuid/v2"
+
+// Has tells whether this machine, its operating system included, can run a level.
+func Has(l Level) bool {
+	switch l {
+	case AVX2:
+		return cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3)
+	case AVX512:
+		return Has(AVX2) && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512VL, cpuid.AVX512DQ, cpuid.AVX512BW)
+	}
+	return true
+}

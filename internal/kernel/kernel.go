@@ -79,6 +79,10 @@ func (c *CPU) Close() { c.pool.Close() }
 
 // tasks holds one reusable task of each kind, so that a call does not allocate.
 type tasks struct {
+	packed    []float32  // panels of the product at hand
+	edge      []edgeTile // by worker
+	pack      packTask
+	multiply  multiplyTask
 	linear    linearTask
 	dinput    dinputTask
 	dweight   dweightTask

@@ -3,6 +3,10 @@ package kernel
 // Linear computes y[n,out] = x[n,in]·w[out,in]ᵀ, added to y when acc is set. Each element is one chain of
 // multiply-adds over in, ascending, starting from y when acc is set and from zero otherwise.
 func (c *CPU) Linear(y, x, w []float32, n, in, out int, acc bool) {
+	if c.level != Generic {
+		c.product(y, operandA{x, in, false}, operandB{w, in, true}, n, out, in, acc)
+		return
+	}
 	t := &c.task.linear
 	*t = linearTask{y, x, w, in, out, acc}
 	c.pool.Run(n, 16, t)
@@ -11,6 +15,10 @@ func (c *CPU) Linear(y, x, w []float32, n, in, out int, acc bool) {
 
 // LinearBackwardInput computes dx[n,in] = dy[n,out]·w[out,in], added to dx when acc is set. Each element is one chain over out, ascending.
 func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool) {
+	if c.level != Generic {
+		c.product(dx, operandA{dy, out, false}, operandB{w, in, false}, n, in, out, acc)
+		return
+	}
 	t := &c.task.dinput
 	*t = dinputTask{dx, dy, w, in, out, acc}
 	c.pool.Run(n, 16, t)
@@ -20,6 +28,10 @@ func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool)
 // LinearBackwardWeight adds dyᵀ·x to dw[out,in], with dy[n,out] and x[n,in]. Each element is one chain over the rows,
 // ascending, starting from dw: rows in two calls give the same bits as in one.
 func (c *CPU) LinearBackwardWeight(dw, dy, x []float32, n, in, out int) {
+	if c.level != Generic {
+		c.product(dw, operandA{dy, out, true}, operandB{x, in, false}, out, in, n, true)
+		return
+	}
 	t := &c.task.dweight
 	*t = dweightTask{dw, dy, x, n, in, out}
 	c.pool.Run(out, 16, t)

@@ -1,0 +1,278 @@
+// Command gemm writes the microkernels of the matrix products.
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// level is an instruction set with the tile that its registers hold: rows x 2 vectors of accumulators, two vectors of b, one broadcast or two.
+type level struct {
+	name   string
+	lanes  int
+	tiles  []int // heights, tallest first
+	vector func() reg.VecVirtual
+}
+
+var levels = []level{
+	{"AVX2", 8, []int{6, 4, 2, 1}, YMM},
+	{"AVX512", 16, []int{14, 8, 4, 2, 1}, ZMM},
+}
+
+func main() {
+	for _, l := range levels {
+		for _, rows := range l.tiles {
+			l.tile(rows, false)
+			l.tile(rows, true)
+		}
+		l.peak()
+	}
+	transpose8()
+	Generate()
+}
+
+// bytes of a vector.
+func (l level) bytes() int { return 4 * l.lanes }
+
+// tile writes c[rows, 2 vectors] (+)= Σ_p a(i,p)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending. Rows of c lie ldc bytes apart.
+// a(i,p) lies at a + i·lda + 4p, or at a + p·lda + 4i when cols is set. b is packed.
+func (l level) tile(rows int, cols bool) {
+	form := "Rows"
+	if cols {
+		form = "Cols"
+	}
+	TEXT(fmt.Sprintf("gemm%s%d%s", form, rows, l.name), NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("gemm%s%d%s computes a tile of %d rows and %d columns.", form, rows, l.name, rows, 2*l.lanes))
+	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+	a, lda := Load(Param("a"), GP64()), Load(Param("lda"), GP64())
+	b, k, acc := Load(Param("b"), GP64()), Load(Param("k"), GP64()), Load(Param("acc"), GP64())
+	sum := l.start(c, ldc, acc, rows)
+	if cols {
+		l.colsLoop(sum, a.(reg.GPVirtual), lda.(reg.GPVirtual), b.(reg.GPVirtual), k.(reg.GPVirtual), rows)
+	} else {
+		l.rowsLoop(sum, a.(reg.GPVirtual), lda.(reg.GPVirtual), b.(reg.GPVirtual), k.(reg.GPVirtual), rows)
+	}
+	for i := range rows {
+		for v, s := range sum[i] {
+			VMOVUPS(s, Mem{Base: c.(reg.GPVirtual), Disp: v * l.bytes()})
+		}
+		ADDQ(ldc, c)
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// start sets the accumulators from c when acc is not zero, otherwise to zero.
+func (l level) start(c, ldc, acc reg.Register, rows int) [][2]reg.VecVirtual {
+	sum := make([][2]reg.VecVirtual, rows)
+	for i := range sum {
+		sum[i] = [2]reg.VecVirtual{l.vector(), l.vector()}
+	}
+	TESTQ(acc, acc)
+	JZ(LabelRef("zero"))
+	at := GP64()
+	MOVQ(c, at)
+	for i := range sum {
+		for v, s := range sum[i] {
+			VMOVUPS(Mem{Base: at, Disp: v * l.bytes()}, s)
+		}
+		if i+1 < rows {
+			ADDQ(ldc, at)
+		}
+	}
+	JMP(LabelRef("begin"))
+	Label("zero")
+	for i := range sum {
+		for _, s := range sum[i] {
+			if l.lanes == 16 {
+				VPXORD(s, s, s)
+			} else {
+				VXORPS(s, s, s)
+			}
+		}
+	}
+	Label("begin")
+	return sum
+}
+
+// step adds one p: address(i) is where a(i,p) lies, b's vectors lie at b + disp.
+func (l level) step(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, address func(i int) Mem) {
+	b0, b1, x := l.vector(), l.vector(), l.vector()
+	VMOVUPS(Mem{Base: b, Disp: disp}, b0)
+	VMOVUPS(Mem{Base: b, Disp: disp + l.bytes()}, b1)
+	for i := range sum {
+		VBROADCASTSS(address(i), x)
+		VFMADD231PS(b0, x, sum[i][0])
+		VFMADD231PS(b1, x, sum[i][1])
+	}
+}
+
+// rowsLoop: three rows share a base register, the second and third by an index of lda.
+func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, rows int) {
+	const unroll = 4
+	bases := []reg.GPVirtual{a}
+	if rows > 3 {
+		three := GP64()
+		LEAQ(Mem{Base: lda, Index: lda, Scale: 2}, three)
+		for i := 3; i < rows; i += 3 {
+			base := GP64()
+			MOVQ(bases[len(bases)-1], base)
+			ADDQ(three, base)
+			bases = append(bases, base)
+		}
+	}
+	address := func(u int) func(i int) Mem {
+		return func(i int) Mem {
+			m := Mem{Base: bases[i/3], Disp: 4 * u}
+			if i%3 > 0 {
+				m.Index, m.Scale = lda, uint8(i%3)
+			}
+			return m
+		}
+	}
+	advance := func(n int) {
+		for _, base := range bases {
+			ADDQ(I32(int32(4*n)), base)
+		}
+		ADDQ(I32(int32(n*2*l.bytes())), b)
+	}
+	l.loop(k, unroll, func(n int) {
+		for u := range n {
+			l.step(sum, b, u*2*l.bytes(), address(u))
+		}
+		advance(n)
+	})
+}
+
+// colsLoop: the rows of one p are neighbours.
+func (l level) colsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, rows int) {
+	l.loop(k, 2, func(n int) {
+		for u := range n {
+			l.step(sum, b, u*2*l.bytes(), func(i int) Mem {
+				m := Mem{Base: a, Disp: 4 * i}
+				if u > 0 {
+					m.Index, m.Scale = lda, 1
+				}
+				return m
+			})
+		}
+		for range n {
+			ADDQ(lda, a)
+		}
+		ADDQ(I32(int32(n*2*l.bytes())), b)
+	})
+}
+
+// loop runs body(unroll) while that many are left, then body(1).
+func (l level) loop(k reg.GPVirtual, unroll int, body func(n int)) {
+	SUBQ(I32(int32(unroll)), k)
+	JL(LabelRef("tail"))
+	Label("wide")
+	body(unroll)
+	SUBQ(I32(int32(unroll)), k)
+	JGE(LabelRef("wide"))
+	Label("tail")
+	ADDQ(I32(int32(unroll)), k)
+	JZ(LabelRef("done"))
+	Label("single")
+	body(1)
+	DECQ(k)
+	JNZ(LabelRef("single"))
+	Label("done")
+}
+
+// peak writes a loop of independent multiply-adds in registers: what the machine can do at most.
+func (l level) peak() {
+	const chains = 12
+	TEXT("fmaPeak"+l.name, NOSPLIT, "func(n int)")
+	Doc(fmt.Sprintf("fmaPeak%s does n rounds of %d independent multiply-adds of %d lanes.", l.name, chains, l.lanes))
+	n := Load(Param("n"), GP64())
+	x := l.vector()
+	zero := func(v reg.VecVirtual) {
+		if l.lanes == 16 {
+			VPXORD(v, v, v)
+		} else {
+			VXORPS(v, v, v)
+		}
+	}
+	zero(x)
+	sum := make([]reg.VecVirtual, chains)
+	for i := range sum {
+		sum[i] = l.vector()
+		zero(sum[i])
+	}
+	Label("rounds")
+	for _, s := range sum {
+		VFMADD231PS(x, x, s)
+	}
+	DECQ(n)
+	JNZ(LabelRef("rounds"))
+	VZEROUPPER()
+	RET()
+}
+
+// transpose8 writes dst[p, 0:8] = src[0:8, p] for 8·blocks values of p: eight rows of a matrix become a part of a packed panel.
+func transpose8() {
+	TEXT("transpose8AVX2", NOSPLIT, "func(dst *float32, ldd int, src *float32, lds int, blocks int)")
+	Pragma("noescape")
+	Doc("transpose8AVX2 writes dst[p, 0:8] = src[0:8, p] for 8*blocks values of p. Rows of dst lie ldd bytes apart, those of src lds.")
+	dst, ldd := Load(Param("dst"), GP64()).(reg.GPVirtual), Load(Param("ldd"), GP64()).(reg.GPVirtual)
+	src, lds := Load(Param("src"), GP64()).(reg.GPVirtual), Load(Param("lds"), GP64()).(reg.GPVirtual)
+	blocks := Load(Param("blocks"), GP64())
+	second := GP64() // row 4
+	LEAQ(Mem{Base: src, Index: lds, Scale: 4}, second)
+	lds3 := GP64()
+	LEAQ(Mem{Base: lds, Index: lds, Scale: 2}, lds3)
+	Label("block")
+	r := make([]reg.VecVirtual, 8)
+	for i := range r {
+		r[i] = YMM()
+		m := Mem{Base: src}
+		if i >= 4 {
+			m.Base = second
+		}
+		switch i % 4 {
+		case 1:
+			m.Index, m.Scale = lds, 1
+		case 2:
+			m.Index, m.Scale = lds, 2
+		case 3:
+			m.Index, m.Scale = lds3, 1
+		}
+		VMOVUPS(m, r[i])
+	}
+	t := make([]reg.VecVirtual, 8) // pairs of rows interleaved
+	for i := 0; i < 8; i += 2 {
+		t[i], t[i+1] = YMM(), YMM()
+		VUNPCKLPS(r[i+1], r[i], t[i])
+		VUNPCKHPS(r[i+1], r[i], t[i+1])
+	}
+	q := make([]reg.VecVirtual, 8) // fours of rows interleaved
+	for i := 0; i < 8; i += 4 {
+		for j := range 2 {
+			q[i+2*j], q[i+2*j+1] = YMM(), YMM()
+			VSHUFPS(Imm(0x44), t[i+2+j], t[i+j], q[i+2*j])
+			VSHUFPS(Imm(0xEE), t[i+2+j], t[i+j], q[i+2*j+1])
+		}
+	}
+	out := YMM()
+	for i := range 8 {
+		half := uint64(0x20)
+		if i >= 4 {
+			half = 0x31
+		}
+		VPERM2F128(Imm(half), q[4+i%4], q[i%4], out)
+		VMOVUPS(out, Mem{Base: dst})
+		ADDQ(ldd, dst)
+	}
+	ADDQ(Imm(32), src)
+	ADDQ(Imm(32), second)
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,20 @@
+package kernel
+
+// fmaPeak runs so many rounds of independent multiply-adds, and returns the FLOPs of peakRounds rounds.
+func (l Level) fmaPeak(rounds int) float64 {
+	const chains = 12
+	switch {
+	case l == Generic:
+		return fmaPeakGeneric(rounds)
+	case rounds == 0:
+	case l == AVX2:
+		fmaPeakAVX2(rounds)
+	default:
+		fmaPeakAVX512(rounds)
+	}
+	lanes := 8
+	if l == AVX512 {
+		lanes = 16
+	}
+	return float64(peakRounds * chains * lanes * 2)
+}

@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package kernel
+
+func (l Level) fmaPeak(rounds int) float64 { return fmaPeakGeneric(rounds) }
