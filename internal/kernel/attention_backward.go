@@ -107,8 +107,8 @@ func (t *dattentionTask) tile(s *attentionScratch, dk, dv []float32, q queryTile
 	dk, dv = dk[(first-origin)*s.pad:][:keys*s.pad], dv[(first-origin)*s.pad:][:keys*s.pad]
 	for base := 0; base < keys; base += keyTile {
 		n := min(keyTile, keys-base)
-		k.scores(&s.s[0], &key[base*t.kvs], &s.qT[0], n, 4*t.kvs, e)
-		k.scores(&s.dp[0], &value[base*t.kvs], &s.doT[0], n, 4*t.kvs, e)
+		k.scores(&s.s[0], &key[base*t.kvs], &s.qT[0], n, 4*t.kvs, e, 0, 0)
+		k.scores(&s.dp[0], &value[base*t.kvs], &s.doT[0], n, 4*t.kvs, e, 0, 0)
 		kernels.softmaxBackward(&s.s[0], &s.dp[0], &s.lse[0], &s.delta[0], &s.limit[0], base, n, min(max(full-base, 0), n))
 		kernels.outer(&dv[base*s.pad], &s.s[0], &s.do[0], n, s.pad, q.lanes)
 		kernels.outer(&dk[base*s.pad], &s.dp[0], &s.q[0], n, s.pad, q.lanes)

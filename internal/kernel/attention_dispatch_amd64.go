@@ -5,13 +5,14 @@ func attentionKernelsOf(l Level) attentionKernels {
 	switch l {
 	case AVX2:
 		return attentionKernels{
-			wide:            attentionTile{24, attnScoresAVX2, attnSoftmaxAVX2, attnAccumulateAVX2},
+			wide:            attentionTile{16, attnScoresAVX2, attnSoftmaxAVX2, attnAccumulateAVX2},
 			narrow:          attentionTile{8, attnScoresNarrowAVX2, attnSoftmaxNarrowAVX2, attnAccumulateNarrowAVX2},
 			softmaxBackward: attnSoftmaxBackwardAVX2,
 			laneDots:        attnLaneDotsAVX2,
 			outer:           attnOuterAVX2,
 			transpose:       attnTranspose,
 			addScaled:       attnAddScaled,
+			prefetch:        attnPrefetch,
 		}
 	case AVX512:
 		return attentionKernels{
@@ -22,6 +23,7 @@ func attentionKernelsOf(l Level) attentionKernels {
 			outer:           attnOuterAVX512,
 			transpose:       attnTranspose,
 			addScaled:       attnAddScaled,
+			prefetch:        attnPrefetch,
 		}
 	}
 	return attentionKernels{}

@@ -42,6 +42,7 @@ func (t *attentionTask) tile(s *attentionScratch, q queryTile, g int) {
 		k = &kernels.narrow
 	}
 	s.place(q, g, t.a, t.span)
+	q.prefetch(t.o, t.a.H*e, g, t.a, kernels)
 	s.gather(s.q, s.qT, t.q, s.scale, t.qs, q.lanes, k.lanes, kernels)
 	clear(s.oT[:e*k.lanes])
 	for lane := range k.lanes {
@@ -50,9 +51,13 @@ func (t *attentionTask) tile(s *attentionScratch, q queryTile, g int) {
 	first, keys, full := int(t.span.Lo[q.row]), int(s.limit[q.lanes-1]), int(s.limit[0])
 	from, to := first*t.kvs+g*e, (first+keys-1)*t.kvs+(g+1)*e
 	key, value := t.k[from:to], t.v[from:to]
+	values := apart(key, value)
 	for base := 0; base < keys; base += keyTile {
-		n := min(keyTile, keys-base)
-		k.scores(&s.s[0], &key[base*t.kvs], &s.qT[0], n, 4*t.kvs, e)
+		n, next := min(keyTile, keys-base), 4*keyTile*t.kvs
+		if base+keyTile >= keys {
+			next = 0
+		}
+		k.scores(&s.s[0], &key[base*t.kvs], &s.qT[0], n, 4*t.kvs, e, next, values)
 		k.softmax(&s.s[0], &s.m[0], &s.l[0], &s.shrink[0], &s.limit[0], base, n, min(max(full-base, 0), n))
 		k.accumulate(&s.oT[0], &value[base*t.kvs], &s.s[0], &s.shrink[0], e, 4*t.kvs, n)
 	}

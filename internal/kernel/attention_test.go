@@ -83,11 +83,12 @@ type attentionData struct {
 	oWant, lseWant, dqWant, dkWant, dvWant []float64
 }
 
-func newAttentionData(c attentionCase, seed uint64) *attentionData {
+// newAttentionData makes the arguments of a case, with so many values more than needed between the rows.
+func newAttentionData(c attentionCase, gap int, seed uint64) *attentionData {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	n, a := len(c.span.Lo), c.a
 	d := &attentionData{attentionCase: c, keys: int(c.span.Hi[n-1])}
-	d.qs, d.kvs, d.dqs, d.dkvs = a.H*a.E+3, 2*a.K*a.E+1, a.H*a.E+2, a.K*a.E+5
+	d.qs, d.kvs, d.dqs, d.dkvs = a.H*a.E+3*gap, 2*a.K*a.E+gap, a.H*a.E+2*gap, a.K*a.E+5*gap
 	rows := func(n, width, stride int, scale float32) []float32 {
 		x := make([]float32, max(0, (n-1)*stride+width))
 		for i := range x {
@@ -212,7 +213,7 @@ func TestAttentionIsItsDefinition(t *testing.T) {
 		c := attentionCPU(t, level, 1)
 		for _, tc := range attentionCases() {
 			t.Run(fmt.Sprint(level, "/", tc.name), func(t *testing.T) {
-				d := newAttentionData(tc, 1)
+				d := newAttentionData(tc, 1, 1)
 				d.oracle()
 				d.run(c)
 				d.check(t)
@@ -229,7 +230,7 @@ func TestAttentionIsTheSameForAnyWorkersAndLevel(t *testing.T) {
 				continue
 			}
 			for _, workers := range []int{1, 2, 3} {
-				d := newAttentionData(tc, 2)
+				d := newAttentionData(tc, 1, 2)
 				d.run(attentionCPU(t, level, workers))
 				if first == nil {
 					first = d
@@ -246,7 +247,7 @@ func TestAttentionOfARowAloneIsThatOfABatch(t *testing.T) {
 	for _, level := range Levels() {
 		c := attentionCPU(t, level, 1)
 		for _, tc := range attentionCases() {
-			d := newAttentionData(tc, 3)
+			d := newAttentionData(tc, 1, 3)
 			d.run(c)
 			width := tc.a.H * tc.a.E
 			o, lse, dq := make([]float32, width), make([]float32, tc.a.H), make([]float32, width)
@@ -268,7 +269,7 @@ func TestAttentionGradientsOfASequenceAloneAreThoseOfABatch(t *testing.T) {
 	a := Heads{4, 1, 16}
 	for _, level := range Levels() {
 		c := attentionCPU(t, level, 2)
-		all := newAttentionData(attentionCase{"", a, causal(30, 700, 90)}, 4)
+		all := newAttentionData(attentionCase{"", a, causal(30, 700, 90)}, 1, 4)
 		all.run(c)
 		one := *all
 		one.dk, one.dv = append([]float32(nil), all.dk0...), append([]float32(nil), all.dv0...)
@@ -290,7 +291,7 @@ func TestAttentionGradientsOfASequenceAloneAreThoseOfABatch(t *testing.T) {
 // Large scores must neither overflow nor lose the weights' sum.
 func TestAttentionOfLargeScores(t *testing.T) {
 	for _, level := range Levels() {
-		d := newAttentionData(attentionCase{"", Heads{2, 1, 64}, causal(100)}, 5)
+		d := newAttentionData(attentionCase{"", Heads{2, 1, 64}, causal(100)}, 1, 5)
 		for i := range d.q {
 			d.q[i] *= 40
 		}
@@ -308,7 +309,7 @@ func TestAttentionOfLargeScores(t *testing.T) {
 
 func TestAttentionPassesNaNOn(t *testing.T) {
 	for _, level := range Levels() {
-		d := newAttentionData(attentionCase{"", Heads{1, 1, 8}, causal(10)}, 6)
+		d := newAttentionData(attentionCase{"", Heads{1, 1, 8}, causal(10)}, 1, 6)
 		d.q[7*d.qs] = float32(math.NaN())
 		attentionCPU(t, level, 1).Attention(d.o, d.lse, d.q, d.k, d.v, d.qs, d.kvs, d.a, d.span)
 		for i := range d.span.Lo {
@@ -322,7 +323,7 @@ func TestAttentionPassesNaNOn(t *testing.T) {
 func TestAttentionDoesNotAllocate(t *testing.T) {
 	for _, level := range Levels() {
 		c := attentionCPU(t, level, 2)
-		d := newAttentionData(attentionCase{"", Heads{3, 1, 16}, causal(64, 20)}, 7)
+		d := newAttentionData(attentionCase{"", Heads{3, 1, 16}, causal(64, 20)}, 1, 7)
 		d.run(c)
 		if n := testing.AllocsPerRun(10, func() {
 			c.Attention(d.o, d.lse, d.q, d.k, d.v, d.qs, d.kvs, d.a, d.span)
@@ -349,10 +350,10 @@ func FuzzAttention(f *testing.F) {
 			hi = max(hi+int32(rng.IntN(3)), lo+1)
 			c.span.Lo, c.span.Hi = append(c.span.Lo, lo), append(c.span.Hi, hi)
 		}
-		want := newAttentionData(c, seed)
+		want := newAttentionData(c, 1, seed)
 		want.oracle()
 		for _, level := range Levels() {
-			d := newAttentionData(c, seed)
+			d := newAttentionData(c, 1, seed)
 			d.oWant, d.lseWant, d.dqWant, d.dkWant, d.dvWant = want.oWant, want.lseWant, want.dqWant, want.dkWant, want.dvWant
 			d.run(attentionCPU(t, level, 1))
 			d.check(t)

@@ -17,7 +17,7 @@ const (
 // attentionTile is the kernels for one number of query lanes. Strides are in bytes.
 type attentionTile struct {
 	lanes      int
-	scores     func(c, a, b *float32, rows, stride, depth int)
+	scores     func(c, a, b *float32, rows, stride, depth, next, other int)
 	softmax    func(s, m, l, shrink *float32, limit *int32, base, keys, full int)
 	accumulate func(c, a, b, scale *float32, rows, stride, depth int)
 }
@@ -30,6 +30,7 @@ type attentionKernels struct {
 	outer           func(c, a, b *float32, rows, cols, depth int)
 	transpose       func(dst, src, scale *float32, rows, cols, dstStride, srcStride int)
 	addScaled       func(y, x *float32, n int, scale float32)
+	prefetch        func(p *float32, rows, stride, bytes int)
 }
 
 // queryTile is a run of queries of one kv head that see keys from the same first one. Queries are counted by rows and, within a row, by the heads
@@ -140,6 +141,18 @@ func (s *attentionScratch) scatter(dst, srcT, tmp, scale []float32, stride, used
 		to := s.row[lane]*stride + s.head[lane]*s.e
 		copy(dst[to:to+s.e], tmp[lane*s.pad:])
 	}
+}
+
+// prefetch fetches the values of a tile's queries of the kv head g, which lie stride apart in x, ahead of their use.
+func (q queryTile) prefetch(x []float32, stride, g int, a Heads, k *attentionKernels) {
+	group := a.H / a.K
+	rows := (q.head + q.lanes + group - 1) / group
+	k.prefetch(&x[q.row*stride+g*group*a.E], rows, 4*stride, 4*group*a.E)
+}
+
+// apart is how many bytes b starts behind a.
+func apart(a, b []float32) int {
+	return int(uintptr(unsafe.Pointer(&b[0])) - uintptr(unsafe.Pointer(&a[0])))
 }
 
 // alignedFloats returns n zeros that start on a cache line.

@@ -3,3 +3,4 @@ package kernel
 // The assembly is made by the generators in the module asm, which also holds their dependencies.
 
 //go:generate go run -C asm ./gemm -out ../gemm_amd64.s -stubs ../gemm_amd64.go -pkg kernel
+//go:generate go run -C asm ./attention -out ../attention_amd64.s -stubs ../attention_amd64.go -pkg kernel

@@ -17,8 +17,14 @@ import (
 type width struct {
 	level string
 	bytes int
-	vec   func(i int) reg.VecPhysical
+	all   []reg.VecPhysical
 }
+
+// vec is the register i.
+func (w width) vec(i int) reg.VecPhysical { return w.all[i] }
+
+// from is the registers from i on.
+func (w width) from(i int) []reg.VecPhysical { return w.all[i:] }
 
 // tile is rows×regs accumulators; its lanes are the width's times regs.
 type tile struct {
@@ -28,20 +34,18 @@ type tile struct {
 }
 
 var (
-	y = width{"AVX2", 32, func(i int) reg.VecPhysical {
-		return []reg.VecPhysical{reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7,
-			reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15}[i]
-	}}
-	z = width{"AVX512", 64, func(i int) reg.VecPhysical {
-		return []reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
-			reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
-			reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23,
-			reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31}[i]
-	}}
-	wideY   = tile{y, "AVX2", 3, 4}
-	narrowY = tile{y, "NarrowAVX2", 1, 8}
+	y = width{"AVX2", 32, []reg.VecPhysical{
+		reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7,
+		reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15}}
+	z = width{"AVX512", 64, []reg.VecPhysical{
+		reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
+		reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
+		reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23,
+		reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31}}
+	wideY   = tile{y, "AVX2", 2, 6}
+	narrowY = tile{y, "NarrowAVX2", 1, 12}
 	wideZ   = tile{z, "AVX512", 2, 8}
-	narrowZ = tile{z, "NarrowAVX512", 1, 8}
+	narrowZ = tile{z, "NarrowAVX512", 1, 16}
 )
 
 func main() {
@@ -51,14 +55,15 @@ func main() {
 		accumulate(t)
 		softmax(t)
 	}
-	outer(wideY, 6)
-	outer(wideZ, 8)
+	outer(wideY)
+	outer(wideZ)
 	for _, t := range []tile{wideY, wideZ} {
 		softmaxBackward(t)
 		laneDots(t)
 	}
 	transpose()
 	addScaled()
+	prefetch()
 	Generate()
 }
 
