@@ -33,7 +33,8 @@ func (w *wordCounts) add(piece []byte, n int64) {
 		*count += n
 		return
 	}
-	w.long[string(piece)] = &n
+	first := n // not &n, which would put every n on the heap
+	w.long[string(piece)] = &first
 }
 
 func (w *wordCounts) addKey(key pieceKey, n int64) {

@@ -47,11 +47,17 @@ func newMerger(words *wordCounts, firstByte int) (*merger, error) {
 	for i, b := range byteOrder() {
 		symbolOf[b] = int32(firstByte + i)
 	}
+	positions := 1
+	for word := range words.all {
+		positions += len(word) + 1
+	}
+	if positions > math.MaxInt32/2 {
+		return nil, fmt.Errorf("%d bytes of distinct words: expected at most %d, give less text", positions, math.MaxInt32/2)
+	}
+	m.symbols, m.word = make([]int32, 0, positions), make([]int32, 0, positions)
+	m.next, m.prev = make([]int32, 0, positions), make([]int32, 0, positions)
 	m.addPosition(none, 0)
 	for word, count := range words.all {
-		if len(m.symbols)+len(word) >= math.MaxInt32/2 {
-			return nil, fmt.Errorf("more than %d bytes of distinct words: expected less text", math.MaxInt32/2)
-		}
 		for _, b := range word {
 			m.addPosition(symbolOf[b], int32(len(m.counts)))
 		}
