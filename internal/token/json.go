@@ -105,7 +105,7 @@ func parseModel(text string, s *spec) error {
 	if err != nil {
 		return err
 	}
-	if kind := typeOf(fields); kind != "BPE" && kind != noType { // files from before 2020 have no type
+	if kind := typeOf(fields); kind != "BPE" && kind != noType { // without a type its fields say what it is
 		return fmt.Errorf("model: %s is not supported: expected BPE", kind)
 	}
 	err = refuseOthers(fields, "model", "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",

@@ -17,7 +17,7 @@ func splitStep(pattern, behavior, invert string) string {
 	return `{"type":"Split","pattern":` + pattern + `,"behavior":"` + behavior + `","invert":` + invert + `}`
 }
 
-// The wanted pieces are those of Hugging Face tokenizers 0.22.
+// The wanted pieces follow from the rules in Hugging Face's normalizer.rs.
 func TestSplitBehaviors(t *testing.T) {
 	for _, c := range []struct{ behavior, invert, want string }{
 		{isolated, "false", "-|-|the|-|final|-|-|-|x"},

@@ -51,7 +51,7 @@ func TestSpecialTokens(t *testing.T) {
 	}
 }
 
-// The wanted tokens are those of Hugging Face tokenizers.
+// The wanted tokens follow from the rules in Hugging Face's added_vocabulary.rs.
 func TestAddedTokens(t *testing.T) {
 	added := func(id, content, flags string) string {
 		return `{"id":` + id + `,"content":"` + content + `",` + flags + `}`
