@@ -8,7 +8,10 @@ import (
 
 // verbs lists the commands, in the order of the help.
 func verbs() []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		newTrain(),
+		newInspect(),
+	}
 }
 
 // threadsFlag adds --threads.

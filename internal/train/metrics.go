@@ -64,8 +64,11 @@ func cutMetrics(path string, step int) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var r struct{ Step int }
-		if json.Unmarshal(lines.Bytes(), &r) != nil || r.Step > step {
+		var r struct {
+			Step  int
+			Final bool
+		}
+		if json.Unmarshal(lines.Bytes(), &r) != nil || r.Step > step || r.Final { // the end of a run is evaluated again
 			continue
 		}
 		w.Write(append(lines.Bytes(), '\n'))

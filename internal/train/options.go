@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -41,7 +42,7 @@ type Options struct {
 	LR            float64 `json:"lr"`
 	MinLR         float64 `json:"min_lr"`
 	Schedule      string  `json:"schedule"`
-	Warmup        int     `json:"warmup"`
+	Warmup        int     `json:"warmup"` // steps; below 0: a tenth of them
 	DecayFraction float64 `json:"decay_fraction"`
 	WeightDecay   float64 `json:"weight_decay"`
 	Beta1         float64 `json:"beta1"`
@@ -65,7 +66,7 @@ func Defaults() Options {
 		Out: filepath.Join("runs", "default"), Size: "tiny", Kind: "expert",
 		TextField: "text", ValidFraction: 0.01, ValidMaxBytes: 1 << 20, VocabSize: 4096,
 		Context: 256, Batch: 16, MicroBatch: 16, Steps: 300, Seed: 1,
-		LR: 3e-3, Schedule: "wsd", Warmup: 30, DecayFraction: 0.2, WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Clip: 1,
+		LR: 3e-3, Schedule: "wsd", Warmup: -1, DecayFraction: 0.2, WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Clip: 1,
 		LogEvery: 10, EvalEvery: 100, EvalBytes: 64 << 10, SaveEvery: 100, Keep: 2,
 	}
 }
@@ -146,7 +147,11 @@ func Load(path string, set func(*Options) error) (Options, error) {
 	preset.MaxPositionEmbeddings = max(preset.MaxPositionEmbeddings, o.Context)
 	o = Defaults()
 	o.Model = preset
-	return o, o.merge(path, set)
+	err = o.merge(path, set)
+	if o.Warmup < 0 {
+		o.Warmup = o.Steps / 10
+	}
+	return o, err
 }
 
 // Continue merges the options of a checkpoint with a YAML file and flags, for a run that is resumed.
@@ -156,7 +161,7 @@ func Continue(saved *Options, path string, set func(*Options) error) (Options, e
 	if err != nil {
 		return o, err
 	}
-	o.Model = config
+	o.Model, o.Data = config, slices.Clone(saved.Data) // decoding writes into what is there
 	return o, o.merge(path, set)
 }
 

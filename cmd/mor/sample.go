@@ -1,0 +1,5 @@
+package main
+
+import "context"
+
+func (r *trainRun) sample(ctx context.Context) error { return nil }

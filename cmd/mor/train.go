@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"mor/internal/checkpoint"
+	"mor/internal/corpus"
+	"mor/internal/format/folder"
+	"mor/internal/kernel"
+	"mor/internal/model"
+	"mor/internal/token"
+	"mor/internal/train"
+)
+
+// trainCommand holds the flags of `mor train`.
+type trainCommand struct {
+	options  train.Options // where the flags are parsed to
+	config   string
+	model    string
+	sharing  string
+	n        int
+	set      []string
+	resume   bool
+	json     bool
+	color    string
+	prompt   string
+	cacheDir string
+}
+
+// trainUsage describes the option of each key that is a flag.
+var trainUsage = map[string]string{
+	"out": "run directory: checkpoints, metrics.jsonl, config.yaml", "size": "preset of the model: " + strings.Join(model.Sizes(), ", "),
+	"kind": "kind of model: " + strings.Join(model.Kinds(), ", "),
+	"data": "files, folders or globs of text, code, .jsonl; also .gz, .zst, .tar.gz (default: the Go installation's source)", "text_field": "field of a .jsonl line that holds the text",
+	"max_bytes": "read at most so much text (0: all)", "valid_fraction": "share of the documents held out", "valid_max_bytes": "most held-out text kept",
+	"tokenizer": "a tokenizer.json (default: one is trained on the data)", "vocab_size": "tokens of the tokenizer that is trained",
+	"document_mask": "attention stays inside its document", "context": "tokens of a sequence", "batch": "sequences of a step",
+	"micro_batch": "sequences computed at once", "steps": "steps to train", "seed": "seed of weights and data order", "threads": "compute threads (0: one for each CPU)",
+	"lr": "highest learning rate", "min_lr": "last learning rate", "schedule": "wsd, cosine or constant", "warmup": "steps of linear warm-up (below 0: a tenth of the steps)",
+	"decay_fraction": "wsd: share of the steps that decay", "weight_decay": "AdamW's weight decay, on matrices", "beta1": "AdamW's first decay", "beta2": "AdamW's second decay",
+	"eps": "AdamW's epsilon", "clip": "largest gradient norm (0: no clipping)", "log_every": "print every so many steps", "eval_every": "evaluate every so many steps (0: only at the end)",
+	"eval_bytes": "held-out text of an evaluation before the last", "sample_every": "write a sample every so many steps (0: only at the end)",
+	"save_every": "save every so many steps (0: only at the end)", "keep": "checkpoints kept beside the best",
+}
+
+func newTrain() *cobra.Command {
+	t := &trainCommand{options: train.Defaults()}
+	cmd := &cobra.Command{
+		Use:   "train",
+		Short: "Train a model; without a flag, a small Mixture-of-Recursions model on the Go source that every Go installation has",
+		Long: `Train a model on text. Without a flag it reads the Go source under GOROOT/src, trains a byte-level BPE tokenizer and a small
+expert-choice Mixture-of-Recursions model on it, and writes checkpoints to runs/default.
+
+Options come from the defaults, then a YAML file (--config), then flags; the result is saved as config.yaml in the run directory. Every key
+of the file can also be set by --set, those of the model under "model.".`,
+		Example: `  mor train
+  mor train --data book.txt --data 'notes/*.md' --steps 1000 --out runs/books
+  mor train --kind vanilla --out runs/vanilla            # the same, without recursion
+  mor train --sharing cycle --num-recursion 2 --set model.router.gate=tanh
+  mor train --config run.yaml --lr 1e-3
+  mor train --resume                                     # continue runs/default`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return t.run(cmd) },
+	}
+	f := cmd.Flags()
+	t.optionFlags(f)
+	f.StringVar(&t.config, "config", "", "YAML file of options")
+	f.StringVar(&t.model, "model", "", "a config.json, in place of --size and --kind")
+	f.StringVar(&t.sharing, "sharing", "", "cycle, sequence, middle_cycle or middle_sequence (default middle_cycle)")
+	f.IntVar(&t.n, "num-recursion", 0, "recursions N (default 3)")
+	f.StringArrayVar(&t.set, "set", nil, "any option by its path, e.g. model.router.alpha=0.2")
+	f.BoolVar(&t.resume, "resume", false, "continue the run in --out from its latest checkpoint")
+	f.BoolVar(&t.json, "json", false, "print records as JSON Lines")
+	f.StringVar(&t.color, "color", "auto", "colour the sample by depth: auto, always, never")
+	f.StringVar(&t.prompt, "prompt", "", "prompt of the samples (default: a few words of held-out text)")
+	return cmd
+}
+
+// optionFlags adds a flag for each key of the options that trainUsage describes.
+func (t *trainCommand) optionFlags(f *pflag.FlagSet) {
+	v := reflect.ValueOf(&t.options).Elem()
+	for i := range v.NumField() {
+		key := v.Type().Field(i).Tag.Get("json")
+		usage, ok := trainUsage[key]
+		if !ok {
+			continue
+		}
+		name := strings.ReplaceAll(key, "_", "-")
+		switch p := v.Field(i).Addr().Interface().(type) {
+		case *string:
+			f.StringVar(p, name, *p, usage)
+		case *[]string:
+			f.StringArrayVar(p, name, nil, usage)
+		case *int:
+			f.IntVar(p, name, *p, usage)
+		case *int64:
+			f.Int64Var(p, name, *p, usage)
+		case *uint64:
+			f.Uint64Var(p, name, *p, usage)
+		case *float64:
+			f.Float64Var(p, name, *p, usage)
+		case *bool:
+			f.BoolVar(p, name, *p, usage)
+		}
+	}
+}
+
+// apply puts the flags that were given into o.
+func (t *trainCommand) apply(flags *pflag.FlagSet, o *train.Options) error {
+	if t.model != "" && o.Model != nil {
+		c, err := model.ReadConfig(t.model)
+		if err != nil {
+			return err
+		}
+		o.Model = c
+	}
+	from, to := reflect.ValueOf(t.options), reflect.ValueOf(o).Elem()
+	for i := range from.NumField() {
+		name := strings.ReplaceAll(from.Type().Field(i).Tag.Get("json"), "_", "-")
+		if flag := flags.Lookup(name); flag != nil && flag.Changed && name != "model" {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+	if flags.Changed("batch") && !flags.Changed("micro-batch") {
+		o.MicroBatch = min(o.MicroBatch, o.Batch)
+	}
+	if t.sharing != "" || t.n != 0 {
+		if err := t.applyRecursion(o); err != nil {
+			return err
+		}
+	}
+	for _, s := range t.set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("--set %s: expected key=value, e.g. model.router.alpha=0.2", s)
+		}
+		if err := o.Set(key, value); err != nil {
+			return fmt.Errorf("--set %s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+// applyRecursion puts --sharing and --num-recursion where the preset is made from.
+func (t *trainCommand) applyRecursion(o *train.Options) error {
+	if o.Kind == "vanilla" || o.Model != nil && o.Model.Recursion == nil && t.model != "" {
+		return fmt.Errorf("--sharing, --num-recursion: a vanilla model has no recursion: leave them out, or use another --kind")
+	}
+	if o.Model == nil {
+		o.Model = &model.Config{}
+	}
+	if o.Model.Recursion == nil {
+		o.Model.Recursion = &model.Recursion{}
+	}
+	if t.sharing != "" {
+		o.Model.Recursion.Sharing = model.Sharing(t.sharing)
+	}
+	if t.n != 0 {
+		o.Model.Recursion.NumRecursion = t.n
+	}
+	return nil
+}
+
+func (t *trainCommand) run(cmd *cobra.Command) error {
+	ctx := cmd.Context()
+	if !slices.Contains([]string{"auto", "always", "never"}, t.color) {
+		return fmt.Errorf("--color %s: expected auto, always or never", t.color)
+	}
+	r := &trainRun{trainCommand: t, out: cmd.OutOrStdout()}
+	o, path, err := t.merged(cmd.Flags(), r)
+	if err != nil {
+		return err
+	}
+	if !t.resume {
+		if info, err := checkpoint.Latest(o.Out); err == nil {
+			return fmt.Errorf("%s holds a run that reached step %d: continue it with --resume, or start another one with --out DIR", o.Out, info.Step)
+		}
+	}
+	dir, err := checkpoint.Lock(o.Out)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	cpu, err := openCPU(o.Threads)
+	if err != nil {
+		return err
+	}
+	defer cpu.Close()
+	if r.tok, r.data, err = r.prepare(ctx, &o, path); err != nil {
+		return err
+	}
+	defer r.data.Close()
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	if r.trainer, err = r.start(&o, path, cpu); err != nil {
+		return err
+	}
+	return r.train(ctx, dir)
+}
+
+// merged returns the options of the run and, when it is resumed, the checkpoint that it continues.
+func (t *trainCommand) merged(flags *pflag.FlagSet, r *trainRun) (train.Options, string, error) {
+	apply := func(o *train.Options) error { return t.apply(flags, o) }
+	o, err := train.Load(t.config, apply)
+	if err != nil || !t.resume {
+		return o, "", err
+	}
+	info, err := checkpoint.Latest(o.Out)
+	if errors.Is(err, checkpoint.ErrNone) || errors.Is(err, os.ErrNotExist) {
+		return o, "", fmt.Errorf("--resume: %s holds no checkpoint: start the run without --resume", o.Out)
+	}
+	if err != nil {
+		return o, "", err
+	}
+	if r.state, err = train.ReadState(info.Path); err != nil {
+		return o, "", err
+	}
+	out := o.Out
+	o, err = train.Continue(&r.state.Options, t.config, apply)
+	o.Out = out
+	return o, info.Path, err
+}
+
+// prepare reads the tokenizer and the data, or trains and builds them.
+func (r *trainRun) prepare(ctx context.Context, o *train.Options, resumed string) (*token.Tokenizer, *corpus.Dataset, error) {
+	opt, err := r.corpusOptions(ctx, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	tok, err := r.tokenizer(ctx, o, opt, resumed)
+	if err != nil {
+		return nil, nil, err
+	}
+	eot, ok := tok.EOT()
+	if !ok {
+		return nil, nil, fmt.Errorf("%s: the tokenizer has no end-of-text token, which separates documents: add <|endoftext|> to its added_tokens", o.Tokenizer)
+	}
+	if o.Model.VocabSize == 0 {
+		o.Model.VocabSize = tok.VocabSize()
+	}
+	if o.Model.VocabSize < tok.VocabSize() {
+		return nil, nil, fmt.Errorf("model.vocab_size: %d is smaller than the tokenizer's %d", o.Model.VocabSize, tok.VocabSize())
+	}
+	data, err := corpus.Build(ctx, opt, corpus.Encoder{Append: tok.AppendEncodePlain, VocabSize: tok.VocabSize(), EOT: eot, Hash: tok.Hash()})
+	if err != nil {
+		return nil, nil, err
+	}
+	r.bar.finish()
+	if data.Valid == nil {
+		data.Close()
+		return nil, nil, fmt.Errorf("data: too little to hold any text out for evaluation: give more, or raise valid_fraction")
+	}
+	r.printData(data)
+	return tok, data, nil
+}
+
+func (r *trainRun) corpusOptions(ctx context.Context, o *train.Options) (corpus.Options, error) {
+	src := corpus.Sources{Paths: o.Data}
+	if len(o.Data) == 0 {
+		var err error
+		if src, err = corpus.GoSource(ctx); err != nil {
+			return corpus.Options{}, err
+		}
+	}
+	r.printf("data       %s\n", strings.Join(src.Paths, " "))
+	src.TextField, src.MaxBytes = o.TextField, o.MaxBytes
+	return corpus.Options{
+		Sources: src, ValidFraction: o.ValidFraction, ValidMaxBytes: o.ValidMaxBytes, Workers: o.Threads,
+		Progress: r.corpusProgress, Log: r.logger(),
+	}, nil
+}
+
+// tokenizerSample is how much text a tokenizer is trained on.
+const tokenizerSample = 16 << 20
+
+func (r *trainRun) tokenizer(ctx context.Context, o *train.Options, opt corpus.Options, resumed string) (*token.Tokenizer, error) {
+	switch {
+	case resumed != "":
+		return token.Load(filepath.Join(resumed, folder.TokenizerFile))
+	case o.Tokenizer != "":
+		return token.Load(o.Tokenizer)
+	}
+	sample, err := corpus.Sample(ctx, opt, tokenizerSample)
+	if err != nil {
+		return nil, err
+	}
+	r.bar.finish()
+	tok, err := token.Train(ctx, slices.Values(sample), token.TrainOptions{VocabSize: o.VocabSize, Workers: o.Threads})
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for _, s := range sample {
+		n += len(s)
+	}
+	r.printf("tokenizer  byte-level BPE, %s tokens, trained on %s of the training text\n", group(tok.VocabSize()), size(int64(n)))
+	return tok, nil
+}
+
+func (r *trainRun) start(o *train.Options, resumed string, cpu *kernel.CPU) (*train.Trainer, error) {
+	if resumed == "" {
+		return train.New(*o, r.data, r.tok, cpu)
+	}
+	if r.state.Step > o.Steps {
+		return nil, fmt.Errorf("--steps %d: the run has reached step %d already", o.Steps, r.state.Step)
+	}
+	return train.Resume(resumed, r.state, *o, r.data, r.tok, cpu)
+}
