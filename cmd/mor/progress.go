@@ -38,8 +38,8 @@ func (p *progress) finish() {
 	}
 }
 
-// size writes a number of bytes.
-func size(n int64) string {
+// formatSize writes a number of bytes.
+func formatSize(n int64) string {
 	switch {
 	case n >= 1e9:
 		return fmt.Sprintf("%.2f GB", float64(n)/1e9)

@@ -304,7 +304,7 @@ func (r *trainRun) tokenizer(ctx context.Context, o *train.Options, opt corpus.O
 	for _, s := range sample {
 		n += len(s)
 	}
-	r.printf("tokenizer  byte-level BPE, %s tokens, trained on %s of the training text\n", group(tok.VocabSize()), size(int64(n)))
+	r.printf("tokenizer  byte-level BPE, %s tokens, trained on %s of the training text\n", group(tok.VocabSize()), formatSize(int64(n)))
 	return tok, nil
 }
 

@@ -62,8 +62,8 @@ func (r *trainRun) printData(d *corpus.Dataset) {
 	for _, s := range m.Sources {
 		total += s.Size
 	}
-	r.printf("corpus     %s files, %s: %s tokens to train on (%s); held out: %s tokens (%s, %s documents)\n", group(len(m.Sources)), size(total),
-		group(d.Train.Tokens), size(d.Train.Bytes), group(d.Valid.Tokens), size(d.Valid.Bytes), group(d.Valid.Documents))
+	r.printf("corpus     %s files, %s: %s tokens to train on (%s); held out: %s tokens (%s, %s documents)\n", group(len(m.Sources)), formatSize(total),
+		group(d.Train.Tokens), formatSize(d.Train.Bytes), group(d.Valid.Tokens), formatSize(d.Valid.Bytes), group(d.Valid.Documents))
 	if m.LeftOut != (corpus.LeftOut{}) {
 		r.printf("           %s\n", m.LeftOut)
 	}
@@ -131,7 +131,7 @@ func zscore(z *train.Z) string {
 func (r *trainRun) eval(e *train.Evaluation) {
 	r.record(e)
 	r.printf("eval %*d  %-6s  loss %.4f  %.4f bits per byte  mean depth %.2f  on %s tokens (%s)\n", len(fmt.Sprint(r.trainer.Options.Steps)), e.Step, e.Routing,
-		e.Loss, e.BitsPerByte, e.MeanDepth, group(e.Tokens), size(e.Bytes))
+		e.Loss, e.BitsPerByte, e.MeanDepth, group(e.Tokens), formatSize(e.Bytes))
 }
 
 // summary compares the held-out figures with what general compressors need for the same text.
@@ -144,7 +144,7 @@ func (r *trainRun) summary(ctx context.Context, final []train.Evaluation) error 
 	if err != nil {
 		return err
 	}
-	r.printf("\nheld-out text, %s in %s documents, bits per byte\n", size(sizes.Raw), group(r.data.Valid.Documents))
+	r.printf("\nheld-out text, %s in %s documents, bits per byte\n", formatSize(sizes.Raw), group(r.data.Valid.Documents))
 	for _, e := range final {
 		r.printf("  mor, %-8s %.3f   (mean depth %.2f of %d)\n", e.Routing, e.BitsPerByte, e.MeanDepth, r.trainer.Model.Config.Recursions())
 	}
@@ -154,7 +154,7 @@ func (r *trainRun) summary(ctx context.Context, final []train.Evaluation) error 
 		return err
 	}
 	memory := peakMemory()
-	r.printf("trained %s tokens in %s, peak memory %s\n", group(r.trainer.State.Tokens), time.Since(r.started).Round(time.Second), size(memory))
+	r.printf("trained %s tokens in %s, peak memory %s\n", group(r.trainer.State.Tokens), time.Since(r.started).Round(time.Second), formatSize(memory))
 	if r.saved == "" {
 		if info, err := checkpoint.Latest(r.trainer.Options.Out); err == nil {
 			r.saved = info.Path

@@ -10,7 +10,9 @@ import (
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		newTrain(),
+		newGenerate(),
 		newInspect(),
+		newBench(),
 	}
 }
 

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mor/internal/bench"
+	"mor/internal/kernel"
+	"mor/internal/model"
+)
+
+func newBench() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure kernels and training steps against this machine's own peak",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newBenchKernels(), newBenchStep())
+	return cmd
+}
+
+func newBenchKernels() *cobra.Command {
+	var repetitions int
+	var threads []int
+	var shapes []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "kernels",
+		Short: "Matrix products: GFLOP/s and the share of the fp32 peak, which is measured first and beside each repetition",
+		Example: `  mor bench kernels
+  mor bench kernels --shape 2048x576x1536 --threads 1 --threads 2 --repetitions 20
+  MOR_CPU=avx2 mor bench kernels --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list := bench.Shapes
+			if len(shapes) > 0 {
+				list = nil
+			}
+			for _, s := range shapes {
+				var n, in, out int
+				if k, err := fmt.Sscanf(s, "%dx%dx%d", &n, &in, &out); err != nil || k != 3 || min(n, in, out) < 1 {
+					return fmt.Errorf("--shape %s: expected rows x in x out, e.g. 2048x576x1536", s)
+				}
+				list = append(list, [3]int{n, in, out})
+			}
+			if repetitions < 1 {
+				return fmt.Errorf("--repetitions %d: expected at least 1", repetitions)
+			}
+			return benchKernels(cmd.OutOrStdout(), list, threads, repetitions, asJSON)
+		},
+	}
+	cmd.Flags().IntVar(&repetitions, "repetitions", 5, "repetitions of each product; medians are shown")
+	cmd.Flags().IntSliceVar(&threads, "threads", []int{1, 2}, "numbers of threads")
+	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "rows x in x out (default: those of the models)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON Lines")
+	return cmd
+}
+
+func benchKernels(w io.Writer, shapes [][3]int, threads []int, repetitions int, asJSON bool) error {
+	cpu, err := openCPU(0)
+	if err != nil {
+		return err
+	}
+	defer cpu.Close()
+	enc := json.NewEncoder(w)
+	machine := bench.Describe(cpu)
+	if err := printMachine(w, enc, machine, asJSON); err != nil {
+		return err
+	}
+	return bench.Products(cpu.Level(), threads, shapes, repetitions, func(p bench.Product) {
+		if asJSON {
+			_ = enc.Encode(p) // standard output: nothing can be done about its loss
+			return
+		}
+		fmt.Fprintln(w, p)
+	})
+}
+
+func printMachine(w io.Writer, enc *json.Encoder, m bench.Machine, asJSON bool) error {
+	if asJSON {
+		return enc.Encode(m)
+	}
+	_, err := fmt.Fprintf(w, "%s, %d cores, %s, %s\nfp32 peak %.1f GFLOP/s with 1 thread, %.1f with %d\n\n", m.CPU, m.Cores, m.Level, m.Go, m.PeakOne/1e9, m.Peak/1e9, m.Threads)
+	return err
+}
+
+// stepBench holds the flags of `mor bench step`.
+type stepBench struct {
+	sizes, kinds   []string
+	batch          string
+	vocab, n, reps int
+	layers         int
+	threads        int
+	json           bool
+}
+
+func newBenchStep() *cobra.Command {
+	b := &stepBench{}
+	cmd := &cobra.Command{
+		Use:   "step",
+		Short: "Training steps on random tokens: tokens/s, share of the fp32 peak, peak memory of the process",
+		Example: `  mor bench step --size 135m --kind expert --batch 1x2048
+  mor bench step --size 135m --kind vanilla,expert --layers 32 --batch 4x512 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.OutOrStdout()) },
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&b.sizes, "size", []string{"tiny"}, "presets: "+strings.Join(model.Sizes(), ", "))
+	f.StringSliceVar(&b.kinds, "kind", []string{"vanilla", "expert"}, "kinds: "+strings.Join(model.Kinds(), ", "))
+	f.StringVar(&b.batch, "batch", "4x256", "sequences x tokens")
+	f.IntVar(&b.vocab, "vocab-size", 0, "tokens of the vocabulary (default 4,096 for tiny and small, 49,152 above)")
+	f.IntVar(&b.n, "num-recursion", 3, "recursions")
+	f.IntVar(&b.layers, "layers", 0, "effective layers (default: the preset's)")
+	f.IntVar(&b.reps, "repetitions", 3, "measured steps, after one to warm up")
+	threadsFlag(cmd, &b.threads)
+	f.BoolVar(&b.json, "json", false, "print JSON Lines")
+	return cmd
+}
+
+func (b *stepBench) run(w io.Writer) error {
+	var batch, context int
+	if k, err := fmt.Sscanf(b.batch, "%dx%d", &batch, &context); err != nil || k != 2 || min(batch, context) < 1 {
+		return fmt.Errorf("--batch %s: expected sequences x tokens, e.g. 1x2048", b.batch)
+	}
+	if b.reps < 1 {
+		return fmt.Errorf("--repetitions %d: expected at least 1", b.reps)
+	}
+	cpu, err := openCPU(b.threads)
+	if err != nil {
+		return err
+	}
+	defer cpu.Close()
+	enc := json.NewEncoder(w)
+	if err := printMachine(w, enc, bench.Describe(cpu), b.json); err != nil {
+		return err
+	}
+	for _, size := range b.sizes {
+		for _, kind := range b.kinds {
+			if err := b.one(w, enc, cpu, size, kind, batch, context); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *stepBench) one(w io.Writer, enc *json.Encoder, cpu *kernel.CPU, size, kind string, batch, context int) error {
+	c, err := model.Preset(size, kind, model.MiddleCycle, b.n)
+	if err != nil {
+		return err
+	}
+	if c.VocabSize = b.vocab; b.vocab == 0 {
+		if c.VocabSize = 49152; size == "tiny" || size == "small" {
+			c.VocabSize = 4096
+		}
+	}
+	if b.layers > 0 {
+		c.NumHiddenLayers = b.layers
+	}
+	c.MaxPositionEmbeddings = max(c.MaxPositionEmbeddings, context)
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	s, err := bench.TrainStep(c, cpu, batch, context, b.reps)
+	if err != nil {
+		return err
+	}
+	s.Size, s.Kind = size, kind
+	if b.json {
+		return enc.Encode(s)
+	}
+	_, err = fmt.Fprintf(w, "%-5s %-9s %dx%d   %s parameters   %8.1f tokens/s   %7.1f GFLOP/s   %4.1f %% of peak   forward %.2f s of %.2f s   peak memory so far %s\n",
+		size, kind, batch, context, short(float64(s.Parameters)), s.TokensPerS, s.FLOPS/1e9, 100*s.Share, s.ForwardTime, s.Spread.Median, formatSize(peakMemory()))
+	return err
+}

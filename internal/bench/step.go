@@ -1,0 +1,90 @@
+package bench
+
+import (
+	"math/rand/v2"
+
+	"mor/internal/kernel"
+	"mor/internal/model"
+	"mor/internal/optim"
+	"mor/internal/train"
+)
+
+// Step is a training step on random tokens, measured.
+type Step struct {
+	Size        string  `json:"size"`
+	Kind        string  `json:"kind"`
+	Batch       int     `json:"batch"`
+	Context     int     `json:"context"`
+	Parameters  int     `json:"parameters"`
+	Spread      Spread  `json:"time"`
+	TokensPerS  float64 `json:"tokens_per_s"` // of the median
+	FLOPs       float64 `json:"flops"`        // of a step
+	FLOPS       float64 `json:"flops_per_s"`
+	Share       float64 `json:"share_of_peak"` // of the peak measured between the steps
+	ForwardTime float64 `json:"forward_s"`
+}
+
+// TrainStep measures forward, backward, clipping and AdamW of a model on batch sequences of context tokens, after one step to warm up.
+func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int) (Step, error) {
+	m := model.New(c, cpu)
+	m.Init(1)
+	rng := rand.New(rand.NewPCG(1, 2))
+	var rows [][]int32
+	for range batch {
+		s := make([]int32, context)
+		for i := range s {
+			s[i] = rng.Int32N(int32(c.VocabSize))
+		}
+		rows = append(rows, s)
+	}
+	b := model.NewBatch(rows...)
+	b.Targets = append(b.Tokens[1:len(b.Tokens):len(b.Tokens)], -1)
+	opt, err := optim.NewAdamW(optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, Clip: 1}, train.Segments(m.Layout), m.Layout.Size)
+	if err != nil {
+		return Step{}, err
+	}
+	s := &stepper{m: m, opt: opt, batch: b, tape: m.NewTape(), grads: make([]float32, m.Layout.Size)}
+	var times, forwards, shares []float64
+	work := model.Count(c, context).TrainFLOPs * float64(b.Rows())
+	for i := range repetitions + 1 {
+		peak := cpu.Peak()
+		forward := elapsed(s.forward)
+		t := forward + elapsed(s.backward)
+		if s.err != nil {
+			return Step{}, s.err
+		}
+		if i > 0 {
+			times, forwards, shares = append(times, t), append(forwards, forward), append(shares, work/t/(peak/2+cpu.Peak()/2))
+		}
+	}
+	sp := spread(times)
+	return Step{Batch: batch, Context: context, Parameters: m.Layout.Size, Spread: sp, TokensPerS: float64(b.Rows()) / sp.Median, FLOPs: work,
+		FLOPS: work / sp.Median, Share: spread(shares).Median, ForwardTime: spread(forwards).Median}, nil
+}
+
+type stepper struct {
+	m      *model.Model
+	opt    *optim.AdamW
+	batch  *model.Batch
+	tape   *model.Tape
+	grads  []float32
+	losses model.Losses
+	step   int
+	err    error
+}
+
+func (s *stepper) forward() {
+	s.step++
+	s.err = s.m.Forward(s.tape, s.batch, model.Mode{Routing: model.TopK, Training: true, Step: s.step}, true)
+}
+
+func (s *stepper) backward() {
+	if s.err != nil {
+		return
+	}
+	clear(s.grads)
+	s.m.Backward(s.tape, s.grads, model.Norm{Targets: s.batch.Rows() - 1, Share: 1}, &s.losses)
+	pool := s.m.CPU().Pool()
+	norms, _ := s.opt.Norms(pool, s.grads)
+	s.opt.Update(pool, s.m.W, s.grads, norms, 1e-3)
+}
