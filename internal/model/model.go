@@ -16,7 +16,7 @@ type Model struct {
 
 	cpu    *kernel.CPU
 	packed map[span]*kernel.Packed // by Pack; nil while weights change
-	rope   []float32 // [max_position_embeddings, e]: for each position e/2 cosines, then e/2 sines
+	rope   []float32               // [max_position_embeddings, e]: for each position e/2 cosines, then e/2 sines
 }
 
 // New returns a model whose weights are zero. c must be valid (Validate).
