@@ -1,0 +1,337 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"mor/internal/infer"
+	"mor/internal/model"
+	"mor/internal/report"
+	"mor/internal/train"
+)
+
+// generateCommand holds the flags of `mor generate`.
+type generateCommand struct {
+	options    infer.Options
+	promptFile string
+	showDepth  bool
+	json       bool
+	color      string
+	threads    int
+}
+
+func newGenerate() *cobra.Command {
+	g := &generateCommand{options: infer.DefaultOptions()}
+	o := &g.options
+	cmd := &cobra.Command{
+		Use:   "generate [MODEL] [PROMPT]",
+		Short: "Continue a prompt, and show how many recursions each token took",
+		Long: `Continue a prompt with a model: a model folder, or the directory of a training run, whose latest checkpoint is taken. A single argument
+that is no directory is the prompt, and the model is that of ` + train.Defaults().Out + `. The prompt - is read from standard input. Without a prompt a
+new text begins.
+
+Standard output gets the prompt and its continuation as it is written, or with --json one object. Standard error gets a line with speeds and depths. Routing
+is causal: a token never depends on what follows it. The same seed, options and model write the same text, with any number of threads.`,
+		Example: `  mor generate "func main() {"                             # the model of runs/default
+  mor generate runs/default "func main() {" --show-depth
+  mor generate model-folder --prompt-file prompt.txt --max-tokens 100 --stop $'\n\n'
+  git diff | mor generate model-folder - --temperature 0   # the best token, always
+  mor generate "if err" --max-recursion 1                  # shallower, and faster
+  mor generate "if err" --json | jq .mean_depth`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return g.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.Float64Var(&o.Temperature, "temperature", o.Temperature, "divides the logits; 0 takes the best token")
+	f.IntVar(&o.TopK, "top-k", o.TopK, "only the best so many tokens (0: all)")
+	f.Float64Var(&o.TopP, "top-p", o.TopP, "only the best tokens that together have this probability (1: all)")
+	f.Float64Var(&o.MinP, "min-p", o.MinP, "only tokens with at least this share of the best one's probability (0: all)")
+	f.Float64Var(&o.RepetitionPenalty, "repetition-penalty", o.RepetitionPenalty, "above 1, tokens that occurred become less likely (1: none)")
+	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the draws")
+	f.StringArrayVar(&o.Stop, "stop", nil, "end the text before this (may be given several times)")
+	f.IntVar(&o.MaxTokens, "max-tokens", o.MaxTokens, "most tokens to write (0: until the context is full)")
+	f.IntVar(&o.MaxRecursion, "max-recursion", 0, "most recursions of a token (0: all that the model has)")
+	f.Float64Var(&o.RouterThreshold, "router-threshold", 0.5, "expert-choice: a token goes on where its score's probability passes this")
+	f.StringVar(&g.promptFile, "prompt-file", "", "read the prompt from a file, less one newline at its end; - is standard input")
+	f.BoolVar(&g.showDepth, "show-depth", false, "show how many recursions each token took")
+	f.BoolVar(&g.json, "json", false, "print one JSON object: text, tokens with depth and log probability, speeds")
+	f.StringVar(&g.color, "color", "auto", "colours of --show-depth: auto, always, never (auto: on a terminal, unless NO_COLOR is set)")
+	threadsFlag(cmd, &g.threads)
+	return cmd
+}
+
+func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
+	o, out := &g.options, cmd.OutOrStdout()
+	color, err := useColor(g.color, out)
+	if err != nil {
+		return err
+	}
+	switch {
+	case g.json && g.showDepth:
+		return fmt.Errorf("--show-depth and --json: choose one: the object of --json has the depths")
+	case g.threads < 0:
+		return fmt.Errorf("--threads: %d: expected 1 or more, or 0 for one for each CPU", g.threads)
+	case !cmd.Flags().Changed("router-threshold"):
+		o.RouterThreshold = 0 // the model's own
+	case o.RouterThreshold == 0:
+		return fmt.Errorf("--router-threshold: 0: expected a probability between 0 and 1: with 0, every token would take every recursion")
+	}
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	o.LogProbs = g.json
+	path, prompt, err := g.arguments(args, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	dir, err := resolveModel(path)
+	if err != nil {
+		return err
+	}
+	cpu, err := openCPU(g.threads)
+	if err != nil {
+		return err
+	}
+	defer cpu.Close()
+	m, tok, err := openModel(dir, cpu)
+	if err != nil {
+		return err
+	}
+	s, err := infer.NewSession(m, tok)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	ids, err := s.Encode(prompt)
+	if err != nil {
+		return err
+	}
+	if err = g.write(cmd.Context(), out, s, m.Config, dir, prompt, ids, color); err == nil || errors.Is(err, context.Canceled) {
+		g.statistics(cmd.ErrOrStderr(), s.Result(), m.Config.Recursions())
+	}
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("interrupted after %d tokens", s.Result().Tokens)
+	}
+	return err
+}
+
+// write continues the prompt in the form that the flags ask for.
+func (g *generateCommand) write(ctx context.Context, out io.Writer, s *infer.Session, c *model.Config, dir, prompt string, ids []int32, color bool) error {
+	switch {
+	case g.json:
+		return g.writeJSON(ctx, out, s, c, dir, prompt, ids)
+	case g.showDepth:
+		return writeDepths(ctx, out, s, ids, g.options, c.Recursions(), color)
+	}
+	return g.writeText(ctx, out, s, prompt, ids)
+}
+
+// arguments returns the path of the model and the prompt.
+func (g *generateCommand) arguments(args []string, stdin io.Reader) (path, prompt string, err error) {
+	path = train.Defaults().Out
+	if g.promptFile != "" {
+		if len(args) == 2 {
+			return "", "", fmt.Errorf("--prompt-file and a prompt as argument: give one of them")
+		}
+		if len(args) == 1 {
+			path = args[0]
+		}
+		prompt, err = readPrompt(g.promptFile, stdin)
+		return path, prompt, err
+	}
+	switch len(args) {
+	case 2:
+		path, prompt = args[0], args[1]
+	case 1:
+		if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
+			return args[0], "", nil
+		}
+		if prompt = args[0]; strings.ContainsRune(prompt, os.PathSeparator) && !strings.ContainsAny(prompt, " \t\n") {
+			return "", "", fmt.Errorf("%s: no such model folder or run; if it is the prompt, name the model before it", prompt)
+		}
+	}
+	if prompt == "-" {
+		prompt, err = readPrompt("-", stdin)
+	}
+	return path, prompt, err
+}
+
+// maxPrompt is far beyond every context, in bytes.
+const maxPrompt = 64 << 20
+
+// readPrompt reads a prompt from a file, or from standard input where path is "-". One newline at its end is taken off: most editors and echo
+// put one there.
+func readPrompt(path string, stdin io.Reader) (string, error) {
+	r := stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", fmt.Errorf("--prompt-file: %w", err)
+		}
+		defer f.Close()
+		r = f
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxPrompt+1))
+	if err != nil {
+		return "", fmt.Errorf("prompt: %w", err)
+	}
+	if len(text) > maxPrompt {
+		return "", fmt.Errorf("prompt: %s has more than %d bytes: that is beyond every context", path, maxPrompt)
+	}
+	return strings.TrimSuffix(string(text), "\n"), nil
+}
+
+// useColor decides about colours for --color auto, always or never.
+func useColor(mode string, out io.Writer) (bool, error) {
+	if !slices.Contains([]string{"auto", "always", "never"}, mode) {
+		return false, fmt.Errorf("--color: %q: expected auto, always or never", mode)
+	}
+	if mode != "auto" {
+		return mode == "always", nil
+	}
+	f, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", nil
+}
+
+// writeText writes the prompt and its continuation.
+func (g *generateCommand) writeText(ctx context.Context, out io.Writer, s *infer.Session, prompt string, ids []int32) error {
+	last := prompt
+	_, err := io.WriteString(out, prompt)
+	if err != nil {
+		return err
+	}
+	for t, err := range s.Generate(ctx, ids, g.options) {
+		if err == nil {
+			_, err = io.WriteString(out, t.Text)
+		}
+		if err != nil {
+			fmt.Fprintln(out)
+			return err
+		}
+		if t.Text != "" {
+			last = t.Text
+		}
+	}
+	if !strings.HasSuffix(last, "\n") {
+		_, err = fmt.Fprintln(out)
+	}
+	return err
+}
+
+// writeDepths writes a prompt and its continuation with the depth of every token.
+func writeDepths(ctx context.Context, out io.Writer, s *infer.Session, prompt []int32, o infer.Options, maxDepth int, color bool) error {
+	d := report.NewDepthWriter(out, maxDepth, color)
+	shown := false
+	showPrompt := func() error {
+		for _, t := range s.Result().Prompt {
+			if err := d.Token(t.Text, t.Depth); err != nil {
+				return err
+			}
+		}
+		shown = true
+		return nil
+	}
+	for t, err := range s.Generate(ctx, prompt, o) {
+		if err == nil && !shown {
+			err = showPrompt()
+		}
+		if err == nil {
+			err = d.Token(t.Text, t.Depth)
+		}
+		if err != nil {
+			if shown {
+				err = errors.Join(err, d.Close())
+			}
+			return err
+		}
+	}
+	if !shown { // the text ended at once
+		if err := showPrompt(); err != nil {
+			return err
+		}
+	}
+	return d.Close()
+}
+
+// generated is the object of --json.
+type generated struct {
+	Model           string           `json:"model"`
+	Prompt          string           `json:"prompt"`
+	Text            string           `json:"text"`
+	Routing         string           `json:"routing"`
+	Recursions      int              `json:"num_recursion"`
+	MeanDepth       float64          `json:"mean_depth"` // of the generated tokens
+	PromptMeanDepth float64          `json:"prompt_mean_depth"`
+	FinishReason    string           `json:"finish_reason"`
+	StopString      string           `json:"stop_string,omitempty"`
+	Seed            uint64           `json:"seed"`
+	TokensPerSec    float64          `json:"tokens_per_second"`
+	PromptPerSec    float64          `json:"prompt_tokens_per_second"`
+	CacheBytes      int64            `json:"kv_cache_bytes"`
+	GeneratedTokens int              `json:"generated_tokens"` // those of a stop string among them
+	PromptTokens    []promptToken    `json:"prompt_tokens"`
+	Tokens          []generatedToken `json:"tokens"`
+}
+
+type promptToken struct {
+	ID    int32  `json:"id"`
+	Text  string `json:"text"`
+	Depth int    `json:"depth"`
+}
+
+type generatedToken struct {
+	promptToken
+	LogProb float64 `json:"logprob"`
+}
+
+func (g *generateCommand) writeJSON(ctx context.Context, out io.Writer, s *infer.Session, c *model.Config, dir, prompt string, ids []int32) error {
+	object := generated{Model: dir, Prompt: prompt, Routing: model.Causal.String(), Recursions: c.Recursions(), Seed: g.options.Seed, Tokens: []generatedToken{}}
+	var text strings.Builder
+	for t, err := range s.Generate(ctx, ids, g.options) {
+		if err != nil {
+			return err
+		}
+		text.WriteString(t.Text)
+		object.Tokens = append(object.Tokens, generatedToken{promptToken{t.ID, t.Text, t.Depth}, t.LogProb})
+	}
+	r := s.Result()
+	for _, t := range r.Prompt {
+		object.PromptTokens = append(object.PromptTokens, promptToken{t.ID, t.Text, t.Depth})
+	}
+	object.Text, object.MeanDepth, object.PromptMeanDepth = text.String(), r.MeanDepth, r.PromptDepth
+	object.FinishReason, object.StopString, object.CacheBytes = r.Finish, r.StopString, r.CacheBytes
+	object.GeneratedTokens, object.TokensPerSec, object.PromptPerSec = r.Tokens, rate(r.Tokens, r.Decode), rate(len(r.Prompt), r.Prefill)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(&object)
+}
+
+// statistics writes the line of speeds and depths.
+func (g *generateCommand) statistics(out io.Writer, r *infer.Result, recursions int) {
+	if g.json {
+		return
+	}
+	finish := r.Finish
+	if finish == "" {
+		finish = "interrupted"
+	}
+	fmt.Fprintf(out, "prompt %d tokens, %.0f tokens/s, mean depth %.2f | generated %d tokens, %.0f tokens/s, mean depth %.2f of %d | routing %s | finish %s | seed %d\n",
+		len(r.Prompt), rate(len(r.Prompt), r.Prefill), r.PromptDepth, r.Tokens, rate(r.Tokens, r.Decode), r.MeanDepth, recursions, model.Causal, finish, g.options.Seed)
+}
+
+// rate is n a second.
+func rate(n int, d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
+}
