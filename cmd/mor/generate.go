@@ -202,28 +202,40 @@ func useColor(mode string, out io.Writer) (bool, error) {
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", nil
 }
 
-// writeText writes the prompt and its continuation.
+// writeText writes the prompt, once it is accepted, and its continuation.
 func (g *generateCommand) writeText(ctx context.Context, out io.Writer, s *infer.Session, prompt string, ids []int32) error {
-	last := prompt
-	_, err := io.WriteString(out, prompt)
-	if err != nil {
+	last, shown := "", false
+	show := func(text string) error {
+		if text == "" {
+			return nil
+		}
+		last = text
+		_, err := io.WriteString(out, text)
 		return err
 	}
 	for t, err := range s.Generate(ctx, ids, g.options) {
+		if err == nil && !shown {
+			shown, err = true, show(prompt)
+		}
 		if err == nil {
-			_, err = io.WriteString(out, t.Text)
+			err = show(t.Text)
 		}
 		if err != nil {
-			fmt.Fprintln(out)
+			if shown {
+				fmt.Fprintln(out)
+			}
 			return err
 		}
-		if t.Text != "" {
-			last = t.Text
+	}
+	if !shown { // the text ended at once
+		if err := show(prompt); err != nil {
+			return err
 		}
 	}
-	if !strings.HasSuffix(last, "\n") {
-		_, err = fmt.Fprintln(out)
+	if strings.HasSuffix(last, "\n") {
+		return nil
 	}
+	_, err := fmt.Fprintln(out)
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"mor/internal/kernel"
 	"mor/internal/model"
 	"mor/internal/token"
+	"mor/internal/train"
 )
 
 // resolveModel returns the folder of the model that path names: a model folder itself, or the latest checkpoint of a run directory. The files
@@ -21,7 +22,7 @@ func resolveModel(path string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("%s: no such model folder or run: mor train --out %s makes one", path, path)
+		return "", fmt.Errorf("%s: no such model folder or run: %s makes one", path, trainingOf(path))
 	case err != nil:
 		return "", err
 	case !info.IsDir():
@@ -32,13 +33,21 @@ func resolveModel(path string) (string, error) {
 	}
 	latest, err := checkpoint.Latest(path)
 	if errors.Is(err, checkpoint.ErrNone) {
-		return "", fmt.Errorf("%s: neither a model folder (no %s) nor a run with a checkpoint: mor train --out %s makes one", path, folder.ConfigFile, path)
+		return "", fmt.Errorf("%s: neither a model folder (no %s) nor a run with a checkpoint: %s makes one", path, folder.ConfigFile, trainingOf(path))
 	}
 	if err != nil {
 		return "", err
 	}
 	_, err = checkpoint.Open(latest.Path)
 	return latest.Path, err
+}
+
+// trainingOf is the command that makes a run at path.
+func trainingOf(path string) string {
+	if path == train.Defaults().Out {
+		return "mor train"
+	}
+	return "mor train --out " + path
 }
 
 // verifyCheckpoint verifies the files of a model folder that is a checkpoint of a run.
