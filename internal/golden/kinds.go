@@ -42,6 +42,7 @@ func Kinds() []Kind {
 		})),
 		kind("expert_aux_router", model.MiddleCycle, "expert", 3, router(func(r *model.Router) { r.Balancing, r.BalancingCoef = "aux_router", 1 })),
 		kind("expert_capacity_warmup", model.MiddleCycle, "expert", 2, router(func(r *model.Router) { r.CapacityWarmupSteps = 6 })),
+		kind("expert_threshold_rate", model.MiddleCycle, "expert", 3, router(func(r *model.Router) { r.ThresholdRate = 0.05 })),
 		kind("expert_rand_router", model.MiddleCycle, "expert", 3, router(func(r *model.Router) { r.RandRouter, r.Balancing, r.BalancingCoef = true, "none", 0 })),
 		kind("expert_kv_sharing", model.MiddleCycle, "expert", 3, share),
 		kind("expert_kv_update", model.MiddleCycle, "expert", 3, update, router(func(r *model.Router) { r.Capacity = []float64{0.8, 0.5, 0.25} })),

@@ -25,7 +25,7 @@ func (t *Tape) gradient(grads []float32, norm Norm) *gradient {
 // fills l with the parts of that loss. A tape can go backward once.
 func (m *Model) Backward(t *Tape, grads []float32, norm Norm, l *Losses) {
 	n, d := t.batch.Rows(), m.Config.HiddenSize
-	*l = Losses{AuxPerRecursion: l.AuxPerRecursion[:0], Load: l.Load[:0]}
+	*l = Losses{AuxPerRecursion: l.AuxPerRecursion[:0], Load: l.Load[:0], Cuts: l.Cuts[:0]}
 	dnorm, dx := t.f.get(n*d), t.f.zeros(n*d)
 	sum, targets := t.head(dnorm, grads, float32(1/float64(norm.Targets)), nil)
 	l.CE, l.Targets = sum/float64(norm.Targets), targets
@@ -39,7 +39,7 @@ func (m *Model) Backward(t *Tape, grads []float32, norm Norm, l *Losses) {
 
 // Loss fills l with the parts of the loss of the last forward pass, without gradients.
 func (m *Model) Loss(t *Tape, norm Norm, l *Losses) {
-	*l = Losses{AuxPerRecursion: l.AuxPerRecursion[:0], Load: l.Load[:0]}
+	*l = Losses{AuxPerRecursion: l.AuxPerRecursion[:0], Load: l.Load[:0], Cuts: l.Cuts[:0]}
 	sum, targets := t.head(nil, nil, 0, nil)
 	l.CE, l.Targets = sum/float64(norm.Targets), targets
 	l.Total = l.CE

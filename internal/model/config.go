@@ -64,6 +64,9 @@ type Router struct {
 	CapacityWarmupSteps int       `json:"capacity_warmup_steps"`
 	BalanceWarmupSteps  int       `json:"balance_warmup_steps"`
 	RandRouter          bool      `json:"rand_router,omitempty"` // control: the choice is drawn, the gate is learned
+	// ThresholdRate, above 0, makes the causal threshold of each recursion follow the score that top-k cuts at, by this share of the
+	// difference each step, so that causal routing has the capacity that training had. Beyond the paper.
+	ThresholdRate float64 `json:"threshold_rate,omitempty"`
 }
 
 // MoE replaces the FFN by a mixture of experts (Mixtral's layout).

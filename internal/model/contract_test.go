@@ -200,6 +200,39 @@ func TestFiniteDifferences(t *testing.T) {
 	})
 }
 
+// TestThresholdsFollowTopK: with threshold_rate, causal routing picks as many candidates as top-k does.
+func TestThresholdsFollowTopK(t *testing.T) {
+	for _, k := range golden.Kinds() {
+		if k.Name != "expert_threshold_rate" {
+			continue
+		}
+		m := newModel(t, k.Config, kernel.Generic, 1)
+		b := withTargets(model.NewBatch(golden.Sequences(k.Config, 30, 30, 30)...))
+		_, l := gradients(t, m, b, training)
+		m.UpdateThresholds(l.Cuts, 1)
+		depth := map[model.Routing][]int32{}
+		for _, routing := range []model.Routing{model.TopK, model.Causal} {
+			tape := m.NewTape()
+			if err := m.Forward(tape, b, model.Mode{Routing: routing}, false); err != nil {
+				t.Fatal(err)
+			}
+			count := make([]int32, 4)
+			for _, d := range tape.Depth {
+				count[d]++
+			}
+			depth[routing] = count
+		}
+		// The thresholds are of all sequences together, so a sequence may get more than its share, the batch may not; behind the first
+		// recursion the streams differ a little.
+		for d, n := range depth[model.TopK] {
+			if diff := n - depth[model.Causal][d]; diff < -4 || diff > 4 {
+				t.Errorf("tokens by depth: %v causal, %v topk", depth[model.Causal], depth[model.TopK])
+				break
+			}
+		}
+	}
+}
+
 // TestPackDoesNotMatter: packed weights give the same logits, bit for bit.
 func TestPackDoesNotMatter(t *testing.T) {
 	eachKind(t, func(t *testing.T, c *model.Config, level kernel.Level) {

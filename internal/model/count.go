@@ -217,6 +217,9 @@ func (p *ParameterCount) countLoop(c *Config) {
 		if c.Router.Balancing == "aux_router" {
 			p.AuxRouters = p.Routers
 		}
+		if c.Router.ThresholdRate > 0 {
+			p.Routers += n // the thresholds
+		}
 	case c.Token():
 		p.Routers = c.routerSize(n)
 		if c.Router.Balancing == "loss_free" {

@@ -124,7 +124,7 @@ func (t *Tape) chooseTopK(r int, e *expertTape) {
 // chooseCausal picks the candidates whose score passes the threshold.
 func (t *Tape) chooseCausal(r int, e *expertTape) {
 	router := t.m.Config.Router
-	score, cut := e.router.logit, t.mode.cut()
+	score, cut := e.router.logit, t.m.Cut(r, t.mode)
 	if router.Balancing == "aux_router" {
 		score = e.aux.logit
 	}
@@ -145,6 +145,15 @@ func (t *Tape) chooseCausal(r int, e *expertTape) {
 			e.chosen = append(e.chosen, int32(i))
 		}
 	}
+}
+
+// Cut is the score that a candidate of recursion r must exceed to go on under causal routing.
+func (m *Model) Cut(r int, mode Mode) float32 {
+	cut := mode.cut()
+	if m.Config.Router.ThresholdRate > 0 {
+		cut += m.Layout.thresholds.of(m.W)[r]
+	}
+	return cut
 }
 
 func (t *Tape) drawnScores(r int, rows *Rows) []float32 {

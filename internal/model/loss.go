@@ -1,6 +1,9 @@
 package model
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Norm says what part of a step a batch is, so that micro-batches add up to the step: the mean is over the targets of the whole step.
 type Norm struct {
@@ -17,6 +20,7 @@ type Losses struct {
 	Z               float64
 	Total           float64   // what is differentiated
 	Load            []float64 // token-choice: share of the tokens at each depth
+	Cuts            []float64 // expert-choice with threshold_rate: the score that separates the chosen from the others, by recursion
 	Targets         int
 }
 
@@ -78,7 +82,6 @@ func (t *Tape) routerLosses(l *Losses, norm Norm) {
 
 func (t *Tape) expertLosses(l *Losses, norm Norm) {
 	router := t.m.Config.Router
-	l.AuxPerRecursion = l.AuxPerRecursion[:0]
 	for i, s := range t.m.Plan.Segments {
 		e := &t.segs[i].expert
 		c := float64(len(e.cand.Index))
@@ -90,6 +93,9 @@ func (t *Tape) expertLosses(l *Losses, norm Norm) {
 			z += float64(v) * float64(v)
 		}
 		l.Z += norm.Share * z / c
+		if router.ThresholdRate > 0 && t.mode.Routing == TopK {
+			l.Cuts = append(l.Cuts, norm.Share*t.cutOf(e))
+		}
 		if router.Balancing == "none" {
 			continue
 		}
@@ -143,6 +149,36 @@ func logsumexp(x []float32) float64 {
 		sum += math.Exp(float64(v) - top)
 	}
 	return top + math.Log(sum)
+}
+
+// cutOf is the score halfway between the chosen and the others when the candidates of all sequences are taken together; one below the least where
+// all were chosen.
+func (t *Tape) cutOf(e *expertTape) float64 {
+	at := t.f.mark()
+	defer t.f.release(at)
+	sorted := t.f.get(len(e.router.logit))
+	copy(sorted, e.router.logit)
+	slices.Sort(sorted)
+	others := len(sorted) - len(e.chosen)
+	if others == 0 {
+		return float64(sorted[0]) - 1
+	}
+	return (float64(sorted[others-1]) + float64(sorted[min(others, len(sorted)-1)])) / 2
+}
+
+// UpdateThresholds moves the causal thresholds behind a training step towards the scores that separated the chosen from the others. It does nothing
+// for models without threshold_rate.
+func (m *Model) UpdateThresholds(cuts []float64, step int) {
+	if !m.Config.Expert() || m.Config.Router.ThresholdRate == 0 {
+		return
+	}
+	rate := m.Config.Router.ThresholdRate
+	if step == 1 {
+		rate = 1
+	}
+	for r, b := range m.Layout.thresholds.of(m.W) {
+		m.Layout.thresholds.of(m.W)[r] = b + float32(rate*(cuts[r]-float64(b)))
+	}
 }
 
 // UpdateBalance moves the bias of loss-free balancing behind a training step: b += u·sign(mean load − load) (METHOD.md §4). It does nothing for

@@ -10,7 +10,7 @@ type Tensor struct {
 	Len    int
 	Decay  bool // weight decay applies: every matrix; no norm
 	Aux    bool // an auxiliary router: clipped on its own, at ten times the rate
-	Frozen bool // not trained by gradient: the balance bias
+	Frozen bool // not trained by gradient: the balance bias, the thresholds
 }
 
 // Of is the tensor's part of a slab of weights, gradients or moments.
@@ -28,7 +28,8 @@ type Layout struct {
 	layers            []layerSpans
 	routers           []routerSpans // expert-choice: one for each recursion; token-choice: one
 	auxRouters        []routerSpans
-	balanceBias       span
+	balanceBias       span // token-choice, loss-free balancing: [N]
+	thresholds        span // expert-choice with threshold_rate: [N]
 	loras             map[loraKey]loraSpans
 }
 
@@ -88,8 +89,10 @@ func NewLayout(c *Config, p *Plan) *Layout {
 	}
 	l.Trained = l.Size
 	if c.Token() && c.Router.Balancing == "loss_free" {
-		l.balanceBias = l.vector("model.router.balance_bias", c.Recursion.NumRecursion)
-		l.Tensors[len(l.Tensors)-1].Frozen = true
+		l.balanceBias = l.frozen("model.router.balance_bias", c.Recursion.NumRecursion)
+	}
+	if c.Expert() && c.Router.ThresholdRate > 0 {
+		l.thresholds = l.frozen("model.router_thresholds", c.Recursion.NumRecursion)
 	}
 	return l
 }
@@ -108,6 +111,13 @@ func (l *Layout) add(name string, shape ...int) span {
 
 func (l *Layout) matrix(name string, rows, cols int) span { return l.add(name, rows, cols) }
 func (l *Layout) vector(name string, n int) span          { return l.add(name, n) }
+
+// frozen places a vector that no gradient trains.
+func (l *Layout) frozen(name string, n int) span {
+	s := l.vector(name, n)
+	l.Tensors[len(l.Tensors)-1].Frozen = true
+	return s
+}
 
 // join is the span of tensors that were added one behind the other.
 func join(spans ...span) span {

@@ -191,6 +191,10 @@ func (c *Config) validateExpert() error {
 		return fmt.Errorf("router.balance_update_rate: %v with expert-choice: it belongs to token-choice with loss_free balancing; set it to 0", r.BalanceUpdateRate)
 	case r.Balancing == "none" && r.BalancingCoef != 0:
 		return fmt.Errorf("router.balancing_coef: %v with balancing \"none\": set it to 0, or balancing to aux_loss", r.BalancingCoef)
+	case !(r.ThresholdRate >= 0 && r.ThresholdRate <= 1):
+		return fmt.Errorf("router.threshold_rate: %v: expected a share from 0 (off) to 1, e.g. 0.05", r.ThresholdRate)
+	case r.ThresholdRate > 0 && (r.RandRouter || r.Balancing == "aux_router"):
+		return fmt.Errorf("router.threshold_rate: %v with rand_router or aux_router: it follows the main router's scores, which these do not decide by; set it to 0", r.ThresholdRate)
 	case r.RandRouter && r.Balancing == "aux_router":
 		return fmt.Errorf("router.rand_router: true with balancing \"aux_router\": a drawn choice cannot be learned; use \"none\"")
 	}
@@ -204,6 +208,8 @@ func (c *Config) validateToken() error {
 		return err
 	}
 	switch {
+	case r.ThresholdRate != 0:
+		return fmt.Errorf("router.threshold_rate: %v with token-choice: only expert-choice has a threshold; remove it", r.ThresholdRate)
 	case r.RandRouter:
 		return fmt.Errorf("router.rand_router: true with token-choice: the control is defined for type \"expert\"; remove it")
 	case r.Capacity != nil:
@@ -228,7 +234,7 @@ func (c *Config) validateFixed() error {
 	rest := *r
 	rest.Type, rest.Capacity = "", nil
 	if rest.Kind != "" || rest.Gate != "" || rest.Alpha != 0 || rest.Temperature != 0 || rest.Gating != "" || rest.Balancing != "" || rest.BalancingCoef != 0 ||
-		rest.BalanceUpdateRate != 0 || rest.ZCoef != 0 || rest.CapacityWarmupSteps != 0 || rest.BalanceWarmupSteps != 0 || rest.RandRouter {
+		rest.BalanceUpdateRate != 0 || rest.ZCoef != 0 || rest.CapacityWarmupSteps != 0 || rest.BalanceWarmupSteps != 0 || rest.RandRouter || rest.ThresholdRate != 0 {
 		return fmt.Errorf("router: type \"fixed\" learns nothing: only capacity is expected beside it; remove the other keys")
 	}
 	return nil

@@ -54,6 +54,7 @@ type Trainer struct {
 	batch  model.Batch
 	micro  model.Losses
 	starts []int32
+	cuts   []float64
 }
 
 // Record is one training step, as it stands in metrics.jsonl.
@@ -134,6 +135,7 @@ func (t *Trainer) Step(r *Record) error {
 	step := t.State.Step + 1
 	*r = Record{Type: "step", Step: step, LR: o.schedule().At(step), Load: r.Load[:0]}
 	clear(t.grads)
+	t.cuts = t.cuts[:0]
 	parts := o.Batch / o.MicroBatch
 	norm := model.Norm{Targets: o.Batch * o.Context, Share: 1 / float64(parts)}
 	mode := model.Mode{Routing: model.TopK, Training: true, Step: step}
@@ -147,6 +149,7 @@ func (t *Trainer) Step(r *Record) error {
 		}
 		t.Model.Backward(t.tape, t.grads, norm, &t.micro)
 		r.add(&t.micro)
+		t.cuts = addTo(t.cuts, t.micro.Cuts)
 	}
 	if math.IsNaN(r.Total) || math.IsInf(r.Total, 0) {
 		return t.diverged(step, fmt.Sprintf("the loss is %v", r.Total))
@@ -159,6 +162,7 @@ func (t *Trainer) Step(r *Record) error {
 	r.GradNorm = norms[0]
 	t.opt.Update(pool, t.Model.W, t.grads, norms, r.LR)
 	t.Model.UpdateBalance(r.Load, step)
+	t.Model.UpdateThresholds(t.cuts, step)
 	t.State.Step, t.Position = step, t.loader.Position()
 	t.State.Tokens += int64(o.Batch * o.Context)
 	r.Tokens = t.State.Tokens
@@ -340,11 +344,16 @@ func (r *Record) add(l *model.Losses) {
 	r.Aux += l.Aux
 	r.Balance += l.Balance
 	r.Z += l.Z
-	if len(r.Load) == 0 {
-		r.Load = append(r.Load, l.Load...)
-		return
+	r.Load = addTo(r.Load, l.Load)
+}
+
+// addTo adds part to sum, which is empty at first.
+func addTo(sum, part []float64) []float64 {
+	if len(sum) == 0 {
+		return append(sum, part...)
 	}
-	for i, f := range l.Load {
-		r.Load[i] += f
+	for i, v := range part {
+		sum[i] += v
 	}
+	return sum
 }
