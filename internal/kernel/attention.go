@@ -15,7 +15,7 @@ func (c *CPU) Attention(o, lse, q, k, v []float32, qs, kvs int, a Heads, span Ra
 		return
 	}
 	t := &c.task.attention
-	*t = attentionTask{o, lse, q, k, v, qs, kvs, a, span, c.attentionBuffers(a)}
+	*t = attentionTask{o, lse, q, k, v, qs, kvs, a, span, c.attentionBuffers(a), 1}
 	if t.buf != nil {
 		t.run(c)
 	} else {

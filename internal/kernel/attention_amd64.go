@@ -7,90 +7,120 @@ package kernel
 //go:noescape
 func attnScoresAVX2(c *float32, a *float32, b *float32, rows int, stride int, depth int, next int, other int)
 
-// attnAccumulateAVX2 computes c[rows][lanes] = c·scale[lanes] + a[depth][rows]ᵀ·b[depth][lanes].
-//
-//go:noescape
-func attnAccumulateAVX2(c *float32, a *float32, b *float32, scale *float32, rows int, stride int, depth int)
-
 // attnSoftmaxAVX2 turns the scores s[keys][lanes] into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m).
 //
 //go:noescape
 func attnSoftmaxAVX2(s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
-
-// attnScoresNarrowAVX2 computes c[rows][lanes] = a[rows][depth]·b[depth][lanes], and prefetches the rows that lie next and other bytes behind.
-//
-//go:noescape
-func attnScoresNarrowAVX2(c *float32, a *float32, b *float32, rows int, stride int, depth int, next int, other int)
-
-// attnAccumulateNarrowAVX2 computes c[rows][lanes] = c·scale[lanes] + a[depth][rows]ᵀ·b[depth][lanes].
-//
-//go:noescape
-func attnAccumulateNarrowAVX2(c *float32, a *float32, b *float32, scale *float32, rows int, stride int, depth int)
-
-// attnSoftmaxNarrowAVX2 turns the scores s[keys][lanes] into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m).
-//
-//go:noescape
-func attnSoftmaxNarrowAVX2(s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
-
-// attnScoresAVX512 computes c[rows][lanes] = a[rows][depth]·b[depth][lanes], and prefetches the rows that lie next and other bytes behind.
-//
-//go:noescape
-func attnScoresAVX512(c *float32, a *float32, b *float32, rows int, stride int, depth int, next int, other int)
-
-// attnAccumulateAVX512 computes c[rows][lanes] = c·scale[lanes] + a[depth][rows]ᵀ·b[depth][lanes].
-//
-//go:noescape
-func attnAccumulateAVX512(c *float32, a *float32, b *float32, scale *float32, rows int, stride int, depth int)
-
-// attnSoftmaxAVX512 turns the scores s[keys][lanes] into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m).
-//
-//go:noescape
-func attnSoftmaxAVX512(s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
-
-// attnScoresNarrowAVX512 computes c[rows][lanes] = a[rows][depth]·b[depth][lanes], and prefetches the rows that lie next and other bytes behind.
-//
-//go:noescape
-func attnScoresNarrowAVX512(c *float32, a *float32, b *float32, rows int, stride int, depth int, next int, other int)
-
-// attnAccumulateNarrowAVX512 computes c[rows][lanes] = c·scale[lanes] + a[depth][rows]ᵀ·b[depth][lanes].
-//
-//go:noescape
-func attnAccumulateNarrowAVX512(c *float32, a *float32, b *float32, scale *float32, rows int, stride int, depth int)
-
-// attnSoftmaxNarrowAVX512 turns the scores s[keys][lanes] into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m).
-//
-//go:noescape
-func attnSoftmaxNarrowAVX512(s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
-
-// attnOuterAVX2 computes c[rows][cols] += a[rows][lanes]·b[depth][cols] over the first depth lanes; cols is a multiple of the width.
-//
-//go:noescape
-func attnOuterAVX2(c *float32, a *float32, b *float32, rows int, cols int, depth int)
-
-// attnOuterAVX512 computes c[rows][cols] += a[rows][lanes]·b[depth][cols] over the first depth lanes; cols is a multiple of the width.
-//
-//go:noescape
-func attnOuterAVX512(c *float32, a *float32, b *float32, rows int, cols int, depth int)
 
 // attnSoftmaxBackwardAVX2 turns the scores s[keys][lanes] into weights p = 2^(s−lse) and the weights' gradient dp into that of the scores, p·(dp−delta).
 //
 //go:noescape
 func attnSoftmaxBackwardAVX2(s *float32, dp *float32, lse *float32, delta *float32, limit *int32, base int, keys int, full int)
 
+// attnAccumulateAVX2 computes c[rows][lanes] = c·scale[lanes] + a[depth][rows]ᵀ·b[depth][lanes].
+//
+//go:noescape
+func attnAccumulateAVX2(c *float32, a *float32, b *float32, scale *float32, rows int, stride int, depth int)
+
+// attnOuterAVX2 computes c[rows][cols] += a[rows][lanes]·b[depth][cols] over the first depth lanes; cols is a multiple of the width.
+//
+//go:noescape
+func attnOuterAVX2(c *float32, a *float32, b *float32, rows int, cols int, depth int)
+
 // attnLaneDotsAVX2 computes out[lanes], the sum of a[rows][lanes]·b[rows][lanes] over the rows.
 //
 //go:noescape
 func attnLaneDotsAVX2(out *float32, a *float32, b *float32, rows int)
+
+// attnScoresNarrowAVX2 computes c[rows][lanes] = a[rows][depth]·b[depth][lanes], and prefetches the rows that lie next and other bytes behind.
+//
+//go:noescape
+func attnScoresNarrowAVX2(c *float32, a *float32, b *float32, rows int, stride int, depth int, next int, other int)
+
+// attnSoftmaxNarrowAVX2 turns the scores s[keys][lanes] into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m).
+//
+//go:noescape
+func attnSoftmaxNarrowAVX2(s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
+
+// attnSoftmaxBackwardNarrowAVX2 turns the scores s[keys][lanes] into weights p = 2^(s−lse) and the weights' gradient dp into that of the scores, p·(dp−delta).
+//
+//go:noescape
+func attnSoftmaxBackwardNarrowAVX2(s *float32, dp *float32, lse *float32, delta *float32, limit *int32, base int, keys int, full int)
+
+// attnAccumulateNarrowAVX2 computes c[rows][lanes] = c·scale[lanes] + a[depth][rows]ᵀ·b[depth][lanes].
+//
+//go:noescape
+func attnAccumulateNarrowAVX2(c *float32, a *float32, b *float32, scale *float32, rows int, stride int, depth int)
+
+// attnOuterNarrowAVX2 computes c[rows][cols] += a[rows][lanes]·b[depth][cols] over the first depth lanes; cols is a multiple of the width.
+//
+//go:noescape
+func attnOuterNarrowAVX2(c *float32, a *float32, b *float32, rows int, cols int, depth int)
+
+// attnLaneDotsNarrowAVX2 computes out[lanes], the sum of a[rows][lanes]·b[rows][lanes] over the rows.
+//
+//go:noescape
+func attnLaneDotsNarrowAVX2(out *float32, a *float32, b *float32, rows int)
+
+// attnScoresAVX512 computes c[rows][lanes] = a[rows][depth]·b[depth][lanes], and prefetches the rows that lie next and other bytes behind.
+//
+//go:noescape
+func attnScoresAVX512(c *float32, a *float32, b *float32, rows int, stride int, depth int, next int, other int)
+
+// attnSoftmaxAVX512 turns the scores s[keys][lanes] into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m).
+//
+//go:noescape
+func attnSoftmaxAVX512(s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
 
 // attnSoftmaxBackwardAVX512 turns the scores s[keys][lanes] into weights p = 2^(s−lse) and the weights' gradient dp into that of the scores, p·(dp−delta).
 //
 //go:noescape
 func attnSoftmaxBackwardAVX512(s *float32, dp *float32, lse *float32, delta *float32, limit *int32, base int, keys int, full int)
 
+// attnAccumulateAVX512 computes c[rows][lanes] = c·scale[lanes] + a[depth][rows]ᵀ·b[depth][lanes].
+//
+//go:noescape
+func attnAccumulateAVX512(c *float32, a *float32, b *float32, scale *float32, rows int, stride int, depth int)
+
+// attnOuterAVX512 computes c[rows][cols] += a[rows][lanes]·b[depth][cols] over the first depth lanes; cols is a multiple of the width.
+//
+//go:noescape
+func attnOuterAVX512(c *float32, a *float32, b *float32, rows int, cols int, depth int)
+
 // attnLaneDotsAVX512 computes out[lanes], the sum of a[rows][lanes]·b[rows][lanes] over the rows.
 //
 //go:noescape
 func attnLaneDotsAVX512(out *float32, a *float32, b *float32, rows int)
+
+// attnScoresNarrowAVX512 computes c[rows][lanes] = a[rows][depth]·b[depth][lanes], and prefetches the rows that lie next and other bytes behind.
+//
+//go:noescape
+func attnScoresNarrowAVX512(c *float32, a *float32, b *float32, rows int, stride int, depth int, next int, other int)
+
+// attnSoftmaxNarrowAVX512 turns the scores s[keys][lanes] into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m).
+//
+//go:noescape
+func attnSoftmaxNarrowAVX512(s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
+
+// attnSoftmaxBackwardNarrowAVX512 turns the scores s[keys][lanes] into weights p = 2^(s−lse) and the weights' gradient dp into that of the scores, p·(dp−delta).
+//
+//go:noescape
+func attnSoftmaxBackwardNarrowAVX512(s *float32, dp *float32, lse *float32, delta *float32, limit *int32, base int, keys int, full int)
+
+// attnAccumulateNarrowAVX512 computes c[rows][lanes] = c·scale[lanes] + a[depth][rows]ᵀ·b[depth][lanes].
+//
+//go:noescape
+func attnAccumulateNarrowAVX512(c *float32, a *float32, b *float32, scale *float32, rows int, stride int, depth int)
+
+// attnOuterNarrowAVX512 computes c[rows][cols] += a[rows][lanes]·b[depth][cols] over the first depth lanes; cols is a multiple of the width.
+//
+//go:noescape
+func attnOuterNarrowAVX512(c *float32, a *float32, b *float32, rows int, cols int, depth int)
+
+// attnLaneDotsNarrowAVX512 computes out[lanes], the sum of a[rows][lanes]·b[rows][lanes] over the rows.
+//
+//go:noescape
+func attnLaneDotsNarrowAVX512(out *float32, a *float32, b *float32, rows int)
 
 // attnTranspose computes dst[cols][rows] = (src[rows][cols]·scale[cols])ᵀ with rows and cols multiples of 8 and strides in bytes; −0 becomes +0.
 //

@@ -13,9 +13,9 @@ type dattentionTask struct {
 	buf                             *attentionBuffers
 }
 
-// queryChunk is consecutive query rows whose part of dk and dv is summed on its own: the tiles [tile, tileEnd) and the key rows [lo, hi). For
+// queryChunk is consecutive query rows whose part of dk and dv is summed on its own: the blocks [block, blockEnd) and the key rows [lo, hi). For
 // each kv head, at holds dk[hi-lo][pad] and dv[hi-lo][pad] in turn.
-type queryChunk struct{ tile, tileEnd, lo, hi, at int }
+type queryChunk struct{ block, blockEnd, lo, hi, at int }
 
 // run computes with the level's kernels, first the chunks of each kv head, then their sum over the key rows.
 func (t *dattentionTask) run(c *CPU) {
@@ -36,7 +36,7 @@ func (t *dattentionTask) split() {
 		parts = 8       // bounds the memory to a few times that of dk and dv
 		worth = 1 << 16 // queries times keys of a part that pays for its sum
 	)
-	b.tiles, b.chunks = b.tiles[:0], b.chunks[:0]
+	b.blocks, b.chunks = b.blocks[:0], b.chunks[:0]
 	group, pad, size := t.a.H/t.a.K, b.workers[0].pad, 0
 	for from := 0; from < n; {
 		to, work := from, 0
@@ -51,9 +51,9 @@ func (t *dattentionTask) split() {
 				w += int(span.Hi[end] - span.Lo[end])
 				end++
 			}
-			c := queryChunk{tile: len(b.tiles), lo: int(span.Lo[from]), hi: int(span.Hi[end-1]), at: size}
-			b.tiles = appendQueryTiles(b.tiles, from, end, group, b.kernels.wide.lanes, span)
-			c.tileEnd = len(b.tiles)
+			c := queryChunk{block: len(b.blocks), lo: int(span.Lo[from]), hi: int(span.Hi[end-1]), at: size}
+			b.blocks = appendQueryBlocks(b.blocks, from, end, group, span)
+			c.blockEnd = len(b.blocks)
 			b.chunks = append(b.chunks, c)
 			size += 2 * t.a.K * (c.hi - c.lo) * pad
 			from = end
@@ -74,8 +74,8 @@ func (t *dattentionTask) Do(worker, lo, hi int) {
 		dk, dv := t.sums(c, g)
 		clear(dk)
 		clear(dv)
-		for _, q := range t.buf.tiles[c.tile:c.tileEnd] {
-			t.tile(&t.buf.workers[worker], dk, dv, q, c.lo, g)
+		for b := c.block; b < c.blockEnd; b++ {
+			t.block(&t.buf.workers[worker], dk, dv, b, c.lo, g)
 		}
 	}
 }
@@ -87,37 +87,73 @@ func (t *dattentionTask) sums(c queryChunk, g int) (dk, dv []float32) {
 	return both[:n], both[n:]
 }
 
-// tile sets dq of one tile of queries of the kv head g and adds to dk and dv[...][pad], which start at the key row origin.
-func (t *dattentionTask) tile(s *attentionScratch, dk, dv []float32, q queryTile, origin, g int) {
-	kernels, e := &t.buf.kernels, t.a.E
-	k := &kernels.wide
-	s.place(q, g, t.a, t.span)
-	s.gather(s.q, s.qT, t.q, s.scale, t.qs, q.lanes, k.lanes, kernels)
-	s.gather(s.o, s.oT, t.o, s.ones, t.a.H*e, q.lanes, k.lanes, kernels)
-	s.gather(s.do, s.doT, t.do, s.ones, t.a.H*e, q.lanes, k.lanes, kernels)
-	kernels.laneDots(&s.delta[0], &s.oT[0], &s.doT[0], e)
-	clear(s.lse[:])
-	for lane := range q.lanes {
-		s.lse[lane] = t.lse[s.row[lane]*t.a.H+s.head[lane]] * math.Log2E
+// block sets dq of one of the blocks of queries of the kv head g and adds to dk and dv[...][pad], which start at the key row origin.
+func (t *dattentionTask) block(s *attentionScratch, dk, dv []float32, block, origin, g int) {
+	b, kernels, e := t.buf.blocks[block], &t.buf.kernels, t.a.E
+	panels := s.place(b, g, g+1, t.a, t.span, kernels)
+	for i := range panels {
+		t.load(s, &panels[i])
 	}
-	clear(s.dqT[:e*k.lanes])
-	first, keys, full := int(t.span.Lo[q.row]), int(s.limit[q.lanes-1]), int(s.limit[0])
+	first, keys := int(t.span.Lo[b.row]), panels[len(panels)-1].keys
 	from, to := first*t.kvs+g*e, (first+keys-1)*t.kvs+(g+1)*e
 	key, value := t.k[from:to], t.v[from:to]
 	dk, dv = dk[(first-origin)*s.pad:][:keys*s.pad], dv[(first-origin)*s.pad:][:keys*s.pad]
 	for base := 0; base < keys; base += keyTile {
-		n := min(keyTile, keys-base)
-		k.scores(&s.s[0], &key[base*t.kvs], &s.qT[0], n, 4*t.kvs, e, 0, 0)
-		k.scores(&s.dp[0], &value[base*t.kvs], &s.doT[0], n, 4*t.kvs, e, 0, 0)
-		kernels.softmaxBackward(&s.s[0], &s.dp[0], &s.lse[0], &s.delta[0], &s.limit[0], base, n, min(max(full-base, 0), n))
-		kernels.outer(&dv[base*s.pad], &s.s[0], &s.do[0], n, s.pad, q.lanes)
-		kernels.outer(&dk[base*s.pad], &s.dp[0], &s.q[0], n, s.pad, q.lanes)
-		k.accumulate(&s.dqT[0], &key[base*t.kvs], &s.dp[0], &s.ones[0], e, 4*t.kvs, n)
+		at, to := base*t.kvs, base*s.pad
+		for i := range panels {
+			t.step(s, &panels[i], dk[to:], dv[to:], key[at:], value[at:], base)
+		}
+		if base == 0 {
+			b.prefetch(t.dq, t.dqs, g, g+1, t.a, kernels)
+			if block+1 < len(t.buf.blocks) {
+				next := t.buf.blocks[block+1]
+				next.prefetch(t.q, t.qs, g, g+1, t.a, kernels)
+				next.prefetch(t.o, t.a.H*e, g, g+1, t.a, kernels)
+				next.prefetch(t.do, t.a.H*e, g, g+1, t.a, kernels)
+			}
+		}
 	}
-	for lane := range k.lanes {
-		s.inverse[lane] = t.scale()
+	for i := range panels {
+		p := &panels[i]
+		for lane := range p.lanes {
+			p.shrink[lane] = t.scale()
+		}
+		p.scatter(t.dq, p.dqT, s.rows, p.shrink[:], t.dqs, kernels)
 	}
-	s.scatter(t.dq, s.dqT, s.o, s.inverse[:], t.dqs, q.lanes, k.lanes, kernels)
+}
+
+// load fetches what one panel needs of its queries.
+func (t *dattentionTask) load(s *attentionScratch, p *queryPanel) {
+	kernels, e := &t.buf.kernels, t.a.E
+	p.gather(p.q, p.qT, t.q, s.scale, t.qs, kernels)
+	p.gather(s.rows, p.oT, t.o, s.ones, t.a.H*e, kernels)
+	p.gather(p.do, p.doT, t.do, s.ones, t.a.H*e, kernels)
+	p.laneDots(&p.delta[0], &p.oT[0], &p.doT[0], e)
+	for lane := range p.lanes {
+		p.lse[lane] = 0
+		if lane < p.queries {
+			p.lse[lane] = t.lse[p.row[lane]*t.a.H+p.head[lane]] * math.Log2E
+		}
+	}
+	clear(p.dqT[:e*p.lanes])
+}
+
+// step takes a panel through the tile of keys from base on, whose values start at key and value and their gradients' sums at dk and dv.
+func (t *dattentionTask) step(s *attentionScratch, p *queryPanel, dk, dv, key, value []float32, base int) {
+	n, e, stride := min(keyTile, p.keys-base), t.a.E, 4*t.kvs
+	if n <= 0 {
+		return
+	}
+	next := 0
+	if p.keys-base > keyTile {
+		next = keyTile * stride
+	}
+	p.scores(&s.s[0], &key[0], &p.qT[0], n, stride, e, next, apart(key, value))
+	p.scores(&s.dp[0], &value[0], &p.doT[0], n, stride, e, 0, 0)
+	p.softmaxBackward(&s.s[0], &s.dp[0], &p.lse[0], &p.delta[0], &p.limit[0], base, n, p.seen(base, n))
+	p.outer(&dv[0], &s.s[0], &p.do[0], n, s.pad, p.queries)
+	p.outer(&dk[0], &s.dp[0], &p.q[0], n, s.pad, p.queries)
+	p.accumulate(&p.dqT[0], &key[0], &s.dp[0], &s.ones[0], e, stride, n)
 }
 
 // scale is 1/√e.

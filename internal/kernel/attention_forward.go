@@ -8,18 +8,25 @@ type attentionTask struct {
 	a               Heads
 	span            Range
 	buf             *attentionBuffers
+	heads           int // kv heads of an item
 }
 
-// run computes with the level's kernels: an item is a tile of queries of one kv head.
+// run computes with the level's kernels: an item is a block of queries of some kv heads.
 func (t *attentionTask) run(c *CPU) {
 	b := t.buf
-	b.tiles = appendQueryTiles(b.tiles[:0], 0, len(t.span.Lo), t.a.H/t.a.K, b.kernels.wide.lanes, t.span)
-	keys := 0
-	for _, q := range b.tiles {
+	b.blocks = appendQueryBlocks(b.blocks[:0], 0, len(t.span.Lo), t.a.H/t.a.K, t.span)
+	keys, queries := 0, 0
+	for _, q := range b.blocks {
 		keys += int(t.span.Hi[q.row] - t.span.Lo[q.row])
+		queries += q.queries
+	}
+	// Few queries wait for memory, which is fastest when all heads of a key row are read together.
+	t.heads = 1
+	if queries <= b.kernels.narrow.lanes*len(b.blocks) {
+		t.heads = min(maxPanels, max(1, t.a.K*len(b.blocks)/c.pool.Workers()))
 	}
 	const worth = 512 // keys of a range that pays for handing it over
-	c.pool.Run(len(b.tiles)*t.a.K, worth*len(b.tiles)/max(keys, 1), t)
+	c.pool.Run(t.items(), worth*len(b.blocks)/max(keys*t.heads, 1), t)
 }
 
 func (t *attentionTask) Do(worker, lo, hi int) {
@@ -27,45 +34,84 @@ func (t *attentionTask) Do(worker, lo, hi int) {
 		attentionGeneric(t.o, t.lse, t.q, t.k, t.v, lo, hi, t.qs, t.kvs, t.a, t.span)
 		return
 	}
-	tiles := t.buf.tiles
+	s, kernels := &t.buf.workers[worker], &t.buf.kernels
 	for i := lo; i < hi; i++ {
-		// The last tiles of a sequence have most keys: they go first, so that no worker is left with a long one at the end.
-		t.tile(&t.buf.workers[worker], tiles[len(tiles)-1-i%len(tiles)], i/len(tiles))
+		b, g, gEnd := t.item(i)
+		heads := 1
+		if b.queries <= kernels.narrow.lanes {
+			heads = gEnd - g
+		}
+		for ; g < gEnd; g += heads {
+			t.block(s, b, g, g+heads, i)
+		}
 	}
 }
 
-// tile computes the outputs of one tile of queries of the kv head g.
-func (t *attentionTask) tile(s *attentionScratch, q queryTile, g int) {
+// items is how many items there are.
+func (t *attentionTask) items() int { return len(t.buf.blocks) * ((t.a.K + t.heads - 1) / t.heads) }
+
+// item is the queries and kv heads of an item. The last blocks of a sequence have most keys: they go first, so that no worker is left with a long one
+// at the end.
+func (t *attentionTask) item(i int) (b queryBlock, g, gEnd int) {
+	blocks := t.buf.blocks
+	g = i / len(blocks) * t.heads
+	return blocks[len(blocks)-1-i%len(blocks)], g, min(g+t.heads, t.a.K)
+}
+
+// block computes the outputs of a block of queries of the kv heads [g, gEnd), which belongs to an item.
+func (t *attentionTask) block(s *attentionScratch, b queryBlock, g, gEnd, item int) {
 	kernels, e := &t.buf.kernels, t.a.E
-	k := &kernels.wide
-	if q.lanes <= kernels.narrow.lanes {
-		k = &kernels.narrow
-	}
-	s.place(q, g, t.a, t.span)
-	q.prefetch(t.o, t.a.H*e, g, t.a, kernels)
-	s.gather(s.q, s.qT, t.q, s.scale, t.qs, q.lanes, k.lanes, kernels)
-	clear(s.oT[:e*k.lanes])
-	for lane := range k.lanes {
-		s.m[lane], s.l[lane] = float32(math.Inf(-1)), 0
-	}
-	first, keys, full := int(t.span.Lo[q.row]), int(s.limit[q.lanes-1]), int(s.limit[0])
-	from, to := first*t.kvs+g*e, (first+keys-1)*t.kvs+(g+1)*e
-	key, value := t.k[from:to], t.v[from:to]
-	values := apart(key, value)
-	for base := 0; base < keys; base += keyTile {
-		n, next := min(keyTile, keys-base), 4*keyTile*t.kvs
-		if base+keyTile >= keys {
-			next = 0
+	panels := s.place(b, g, gEnd, t.a, t.span, kernels)
+	for i := range panels {
+		p := &panels[i]
+		p.gather(p.q, p.qT, t.q, s.scale, t.qs, kernels)
+		clear(p.oT[:e*p.lanes])
+		for lane := range p.lanes {
+			p.m[lane], p.l[lane] = float32(math.Inf(-1)), 0
 		}
-		k.scores(&s.s[0], &key[base*t.kvs], &s.qT[0], n, 4*t.kvs, e, next, values)
-		k.softmax(&s.s[0], &s.m[0], &s.l[0], &s.shrink[0], &s.limit[0], base, n, min(max(full-base, 0), n))
-		k.accumulate(&s.oT[0], &value[base*t.kvs], &s.s[0], &s.shrink[0], e, 4*t.kvs, n)
 	}
-	for lane := range k.lanes {
-		s.inverse[lane] = 1 / s.l[lane]
+	first, keys := int(t.span.Lo[b.row]), panels[len(panels)-1].keys
+	from, to := first*t.kvs+g*e, (first+keys-1)*t.kvs+gEnd*e
+	key, value := t.k[from:to], t.v[from:to]
+	for base := 0; base < keys; base += keyTile {
+		n := min(keyTile, keys-base)
+		t.step(s, panels, key[base*t.kvs:], value[base*t.kvs:], base, n, keys-base > keyTile)
+		if base == 0 {
+			b.prefetch(t.o, t.a.H*e, g, gEnd, t.a, kernels)
+			if item+1 < t.items() {
+				next, g, gEnd := t.item(item + 1)
+				next.prefetch(t.q, t.qs, g, gEnd, t.a, kernels)
+			}
+		}
 	}
-	s.scatter(t.o, s.oT, s.q, s.inverse[:], t.a.H*e, q.lanes, k.lanes, kernels)
-	for lane := range q.lanes {
-		t.lse[s.row[lane]*t.a.H+s.head[lane]] = float32(float64(s.m[lane])*math.Ln2 + math.Log(float64(s.l[lane])))
+	for i := range panels {
+		p := &panels[i]
+		for lane := range p.lanes {
+			p.shrink[lane] = 1 / p.l[lane]
+		}
+		p.scatter(t.o, p.oT, s.rows, p.shrink[:], t.a.H*e, kernels)
+		for lane := range p.queries {
+			t.lse[p.row[lane]*t.a.H+p.head[lane]] = float32(float64(p.m[lane])*math.Ln2 + math.Log(float64(p.l[lane])))
+		}
+	}
+}
+
+// step takes the panels through one tile of keys, whose values start at key and value.
+func (t *attentionTask) step(s *attentionScratch, panels []queryPanel, key, value []float32, base, n int, more bool) {
+	e, stride, next := t.a.E, 4*t.kvs, 0
+	if more {
+		next = keyTile * stride
+	}
+	first := panels[0].head[0] / (t.a.H / t.a.K)
+	for i := range panels {
+		p := &panels[i]
+		n := min(n, p.keys-base)
+		if n <= 0 {
+			continue
+		}
+		at := (p.head[0]/(t.a.H/t.a.K) - first) * e
+		p.scores(&s.s[0], &key[at], &p.qT[0], n, stride, e, next, apart(key, value))
+		p.softmax(&s.s[0], &p.m[0], &p.l[0], &p.shrink[0], &p.limit[0], base, n, p.seen(base, n))
+		p.accumulate(&p.oT[0], &value[at], &s.s[0], &p.shrink[0], e, stride, n)
 	}
 }

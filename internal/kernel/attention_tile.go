@@ -14,48 +14,54 @@ const (
 	embedAlign = 16
 )
 
+// A worker takes blockQueries queries through the keys together, so that a tile of keys is read once for several panels, of which it has maxPanels.
+const (
+	blockQueries = 64
+	maxPanels    = 8
+)
+
 // attentionTile is the kernels for one number of query lanes. Strides are in bytes.
 type attentionTile struct {
-	lanes      int
-	scores     func(c, a, b *float32, rows, stride, depth, next, other int)
-	softmax    func(s, m, l, shrink *float32, limit *int32, base, keys, full int)
-	accumulate func(c, a, b, scale *float32, rows, stride, depth int)
+	lanes           int
+	scores          func(c, a, b *float32, rows, stride, depth, next, other int)
+	softmax         func(s, m, l, shrink *float32, limit *int32, base, keys, full int)
+	softmaxBackward func(s, dp, lse, delta *float32, limit *int32, base, keys, full int)
+	accumulate      func(c, a, b, scale *float32, rows, stride, depth int)
+	outer           func(c, a, b *float32, rows, cols, depth int)
+	laneDots        func(out, a, b *float32, rows int)
 }
 
 // attentionKernels is one level's kernels: narrow tiles are for the few queries of decoding.
 type attentionKernels struct {
-	wide, narrow    attentionTile
-	softmaxBackward func(s, dp, lse, delta *float32, limit *int32, base, keys, full int)
-	laneDots        func(out, a, b *float32, rows int)
-	outer           func(c, a, b *float32, rows, cols, depth int)
-	transpose       func(dst, src, scale *float32, rows, cols, dstStride, srcStride int)
-	addScaled       func(y, x *float32, n int, scale float32)
-	prefetch        func(p *float32, rows, stride, bytes int)
+	wide, narrow attentionTile
+	transpose    func(dst, src, scale *float32, rows, cols, dstStride, srcStride int)
+	addScaled    func(y, x *float32, n int, scale float32)
+	prefetch     func(p *float32, rows, stride, bytes int)
 }
 
-// queryTile is a run of queries of one kv head that see keys from the same first one. Queries are counted by rows and, within a row, by the heads
+// queryBlock is a run of queries of one kv head that see keys from the same first one. Queries are counted by rows and, within a row, by the heads
 // of the group: it starts at the given head of the row.
-type queryTile struct{ row, head, lanes int }
+type queryBlock struct{ row, head, queries int }
 
-// appendQueryTiles adds the tiles of the query rows [from, to), of at most so many lanes.
-func appendQueryTiles(tiles []queryTile, from, to, group, lanes int, span Range) []queryTile {
+// appendQueryBlocks adds the blocks of the query rows [from, to).
+func appendQueryBlocks(blocks []queryBlock, from, to, group int, span Range) []queryBlock {
 	for from < to {
 		end := from + 1
 		for end < to && span.Lo[end] == span.Lo[from] {
 			end++
 		}
-		for u, n := 0, (end-from)*group; u < n; u += lanes {
-			tiles = append(tiles, queryTile{from + u/group, u % group, min(lanes, n-u)})
+		for u, n := 0, (end-from)*group; u < n; u += blockQueries {
+			blocks = append(blocks, queryBlock{from + u/group, u % group, min(blockQueries, n-u)})
 		}
 		from = end
 	}
-	return tiles
+	return blocks
 }
 
 // attentionBuffers is the memory of attention, kept from call to call.
 type attentionBuffers struct {
 	kernels attentionKernels
-	tiles   []queryTile
+	blocks  []queryBlock
 	chunks  []queryChunk
 	partial []float32
 	workers []attentionScratch
@@ -72,17 +78,26 @@ func (b *attentionBuffers) prepare(level Level, workers, e int) {
 	}
 }
 
-// attentionScratch is one worker's memory for one tile of queries: rows are [lanes][pad], their transposes [pad][lanes].
+// attentionScratch is one worker's memory.
 type attentionScratch struct {
-	e, pad           int
-	q, do, o         []float32 // [lanes][pad]
-	qT, doT, oT, dqT []float32 // [pad][lanes]
-	s, dp            []float32 // [keyTile][lanes]
-	scale, ones      []float32 // [pad or lanes]: log2(e)/√e and 1
+	e, pad      int       // pad is e rounded up
+	rows        []float32 // [lanes][pad], for what is transposed at once
+	s, dp       []float32 // [keyTile][lanes]
+	scale, ones []float32 // [pad or lanes]: log2(e)/√e and 1
+	panels      [maxPanels]queryPanel
+}
 
-	m, l, shrink, lse, delta, inverse [maxLanes]float32
-	limit                             [maxLanes]int32
-	row, head                         [maxLanes]int // of each lane; head counts all query heads
+// queryPanel is as many queries as a tile has lanes, of one kv head: rows are [lanes][pad], their transposes [pad][lanes]. The lanes that are left
+// over compute with zeros what nobody reads.
+type queryPanel struct {
+	*attentionTile
+	e, pad, queries          int
+	keys, full               int // keys from the first that the last query sees, and that all queries see
+	q, do                    []float32
+	qT, doT, oT, dqT         []float32
+	m, l, shrink, lse, delta [maxLanes]float32
+	limit                    [maxLanes]int32 // keys that each lane sees
+	row, head                [maxLanes]int   // of each lane; head counts all query heads
 }
 
 func (s *attentionScratch) prepare(e int) {
@@ -90,64 +105,86 @@ func (s *attentionScratch) prepare(e int) {
 		return
 	}
 	s.e, s.pad = e, (e+embedAlign-1)/embedAlign*embedAlign
-	panel, tile, vector := maxLanes*s.pad, (keyTile+embedAlign)*maxLanes, max(s.pad, maxLanes)
-	slab := alignedFloats(7*panel + 2*tile + 2*vector)
+	panel, tile, vector := maxLanes*s.pad, keyTile*maxLanes, max(s.pad, maxLanes)
+	slab := alignedFloats((1+6*maxPanels)*panel + 2*tile + 2*vector)
 	take := func(n int) []float32 {
 		part := slab[:n:n]
 		slab = slab[n:]
 		return part
 	}
-	for _, p := range []*[]float32{&s.q, &s.do, &s.o, &s.qT, &s.doT, &s.oT, &s.dqT} {
-		*p = take(panel)
-	}
-	s.s, s.dp = take(tile), take(tile)
+	s.rows, s.s, s.dp = take(panel), take(tile), take(tile)
 	s.scale, s.ones = take(vector), take(vector)
 	for i := range s.scale {
 		s.scale[i], s.ones[i] = float32(math.Log2E/math.Sqrt(float64(e))), 1
 	}
+	for i := range s.panels {
+		p := &s.panels[i]
+		p.e, p.pad = e, s.pad
+		for _, part := range []*[]float32{&p.qT, &p.oT, &p.dqT, &p.doT, &p.q, &p.do} {
+			*part = take(panel)
+		}
+	}
 }
 
-// place finds the rows, heads and key limits of a tile's lanes. The lanes that are left over are limited like the last one.
-func (s *attentionScratch) place(q queryTile, g int, a Heads, span Range) {
+// place assigns the queries of a block for the kv heads [g, gEnd) to panels.
+func (s *attentionScratch) place(b queryBlock, g, gEnd int, a Heads, span Range, k *attentionKernels) []queryPanel {
+	tile, n := &k.wide, 0
+	if b.queries <= k.narrow.lanes {
+		tile = &k.narrow
+	}
+	for ; g < gEnd; g++ {
+		for from := 0; from < b.queries; from += tile.lanes {
+			s.panels[n].place(b, from, g, a, span, tile)
+			n++
+		}
+	}
+	return s.panels[:n]
+}
+
+func (p *queryPanel) place(b queryBlock, from, g int, a Heads, span Range, tile *attentionTile) {
+	p.attentionTile, p.queries = tile, min(tile.lanes, b.queries-from)
 	group := a.H / a.K
-	row, head := q.row, q.head
-	for lane := range q.lanes {
-		s.row[lane], s.head[lane] = row, g*group+head
-		s.limit[lane] = span.Hi[row] - span.Lo[row]
+	row, head := b.row+(b.head+from)/group, (b.head+from)%group
+	for lane := range p.queries {
+		p.row[lane], p.head[lane] = row, g*group+head
+		p.limit[lane] = span.Hi[row] - span.Lo[row]
 		if head++; head == group {
 			row, head = row+1, 0
 		}
 	}
-	for lane := q.lanes; lane < maxLanes; lane++ {
-		s.limit[lane] = s.limit[q.lanes-1]
+	last := p.limit[p.queries-1]
+	for lane := p.queries; lane < tile.lanes; lane++ {
+		p.limit[lane] = last
+	}
+	p.keys, p.full = int(last), int(p.limit[0])
+}
+
+// seen is how many of the n keys from base on all queries of the panel see.
+func (p *queryPanel) seen(base, n int) int { return min(max(p.full-base, 0), n) }
+
+// gather copies the values of the queries, which lie stride apart, to the rows dst, and to their transpose dstT times scale.
+func (p *queryPanel) gather(dst, dstT, src, scale []float32, stride int, k *attentionKernels) {
+	for lane := range p.queries {
+		from := p.row[lane]*stride + p.head[lane]*p.e
+		copy(dst[lane*p.pad:lane*p.pad+p.e], src[from:from+p.e])
+	}
+	clear(dst[p.queries*p.pad : p.lanes*p.pad])
+	k.transpose(&dstT[0], &dst[0], &scale[0], p.lanes, p.pad, 4*p.lanes, 4*p.pad)
+}
+
+// scatter copies the transposed values srcT, times the scale of their lane, to the queries; rows is overwritten.
+func (p *queryPanel) scatter(dst, srcT, rows, scale []float32, stride int, k *attentionKernels) {
+	k.transpose(&rows[0], &srcT[0], &scale[0], p.pad, p.lanes, 4*p.pad, 4*p.lanes)
+	for lane := range p.queries {
+		to := p.row[lane]*stride + p.head[lane]*p.e
+		copy(dst[to:to+p.e], rows[lane*p.pad:])
 	}
 }
 
-// gather copies the values of the tile's queries, which lie stride apart, to the rows dst, zeros for the lanes left over, and to their transpose
-// dstT times scale.
-func (s *attentionScratch) gather(dst, dstT, src, scale []float32, stride, used, lanes int, k *attentionKernels) {
-	for lane := range used {
-		from := s.row[lane]*stride + s.head[lane]*s.e
-		copy(dst[lane*s.pad:lane*s.pad+s.e], src[from:from+s.e])
-	}
-	clear(dst[used*s.pad : lanes*s.pad])
-	k.transpose(&dstT[0], &dst[0], &scale[0], lanes, s.pad, 4*lanes, 4*s.pad)
-}
-
-// scatter copies the transposed values srcT, times scale of their lane, to the tile's queries; tmp is overwritten.
-func (s *attentionScratch) scatter(dst, srcT, tmp, scale []float32, stride, used, lanes int, k *attentionKernels) {
-	k.transpose(&tmp[0], &srcT[0], &scale[0], s.pad, lanes, 4*s.pad, 4*lanes)
-	for lane := range used {
-		to := s.row[lane]*stride + s.head[lane]*s.e
-		copy(dst[to:to+s.e], tmp[lane*s.pad:])
-	}
-}
-
-// prefetch fetches the values of a tile's queries of the kv head g, which lie stride apart in x, ahead of their use.
-func (q queryTile) prefetch(x []float32, stride, g int, a Heads, k *attentionKernels) {
+// prefetch fetches the values of the queries of the kv heads [g, gEnd), whose rows lie stride apart in x, ahead of their use.
+func (b queryBlock) prefetch(x []float32, stride, g, gEnd int, a Heads, k *attentionKernels) {
 	group := a.H / a.K
-	rows := (q.head + q.lanes + group - 1) / group
-	k.prefetch(&x[q.row*stride+g*group*a.E], rows, 4*stride, 4*group*a.E)
+	k.prefetch(&x[b.row*stride+g*group*a.E], (b.head+b.queries+group-1)/group, 4*stride, 4*(gEnd-g)*group*a.E)
 }
 
 // apart is how many bytes b starts behind a.

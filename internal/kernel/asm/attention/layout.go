@@ -107,7 +107,7 @@ func prefetch() {
 		Load(Param("bytes"), n)
 		ADDQ(U32(63), n)
 		countdown(n, 64, func() {
-			PREFETCHT0(Mem{Base: at})
+			PREFETCHT1(Mem{Base: at})
 			ADDQ(Imm(64), at)
 		})
 		ADDQ(r["stride"], r["p"])

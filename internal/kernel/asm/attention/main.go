@@ -52,13 +52,10 @@ func main() {
 	constants()
 	for _, t := range []tile{wideY, narrowY, wideZ, narrowZ} {
 		scores(t)
-		accumulate(t)
 		softmax(t)
-	}
-	outer(wideY)
-	outer(wideZ)
-	for _, t := range []tile{wideY, wideZ} {
 		softmaxBackward(t)
+		accumulate(t)
+		outer(t)
 		laneDots(t)
 	}
 	transpose()

@@ -79,11 +79,11 @@ func scores(t tile) {
 				}
 			}
 		}
-		steps := func(unroll int, before func()) {
+		steps := func(unroll int, and func(u int)) {
 			countdown(n, unroll, func() {
-				before()
 				for u := range unroll {
 					step(u)
+					and(u)
 				}
 				addr.advance(m, 4*unroll)
 				ADDQ(U32(unroll*t.row()), b)
@@ -97,20 +97,19 @@ func scores(t tile) {
 				VXORPS(t.vec(i), t.vec(i), t.vec(i))
 			}
 			if m == t.rows {
-				steps(lineFloats, func() {
+				steps(lineFloats, func(u int) {
+					if u >= m {
+						return
+					}
 					for _, what := range []string{"next", "other"} {
-						for i := range m {
-							if i%4 == 0 {
-								MOVQ(addr.base[i/4], ahead)
-								ADDQ(stackParam(what), ahead)
-							}
-							PREFETCHT0(addr.at(i, ahead, 0))
-						}
+						MOVQ(addr.base[u/4], ahead)
+						ADDQ(stackParam(what), ahead)
+						PREFETCHT1(addr.at(u, ahead, 0))
 					}
 				})
 			}
-			steps(4, func() {})
-			steps(1, func() {})
+			steps(4, func(int) {})
+			steps(1, func(int) {})
 			for i := range m {
 				for j := range t.regs {
 					VMOVUPS(acc(i, j), Mem{Base: r["c"], Disp: i*t.row() + j*t.bytes})
@@ -192,12 +191,13 @@ func outer(t tile) {
 	MOVQ(cols, stride)
 	SHLQ(Imm(2), stride)
 	lanes := t.bytes / 4
-	for _, regs := range []int{2, 1} {
+	const most = 2 // registers of b at once
+	for _, regs := range []int{most, 1} {
 		countdown(cols, regs*lanes, func() {
 			Load(Param("rows"), left)
 			Load(Param("a"), ap)
 			MOVQ(r["c"], cp)
-			for _, m := range blocks(t.rows) {
+			for _, m := range blocks(t.rows * t.regs / most) {
 				countdown(left, m, func() { outerBlock(t, m, regs, r["b"], cp, ap, bp, stride, n) })
 			}
 			ADDQ(U32(regs*t.bytes), r["c"])
