@@ -2,10 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -164,23 +162,18 @@ func (c *inspectCommand) inspect(path string) (*inspection, error) {
 
 // inspected finds the files of a model; there may be no weights.
 func inspected(path string) (config, weights string, err error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", "", fmt.Errorf("%s: no such model: expected a model folder, a run directory or a %s", path, folder.ConfigFile)
-	case err != nil:
-		return "", "", err
-	case !info.IsDir():
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
 		return path, "", nil
 	}
-	config, weights = filepath.Join(path, folder.ConfigFile), filepath.Join(path, folder.WeightsFile)
-	if _, err := os.Stat(config); err != nil {
-		return "", "", fmt.Errorf("%s: no %s in it: expected a model folder", path, folder.ConfigFile)
+	dir, err := resolveModel(path)
+	if err != nil {
+		return "", "", err
 	}
+	weights = filepath.Join(dir, folder.WeightsFile)
 	if _, err := os.Stat(weights); err != nil {
 		weights = ""
 	}
-	return config, weights, nil
+	return filepath.Join(dir, folder.ConfigFile), weights, nil
 }
 
 func planInfo(p *model.Plan) []segmentInfo {
