@@ -84,7 +84,7 @@ func (s *stepper) backward() {
 	}
 	clear(s.grads)
 	s.m.Backward(s.tape, s.grads, model.Norm{Targets: s.batch.Rows() - 1, Share: 1}, &s.losses)
-	pool := s.m.CPU().Pool()
-	norms, _ := s.opt.Norms(pool, s.grads)
-	s.opt.Update(pool, s.m.W, s.grads, norms, 1e-3)
+	cpu := s.m.CPU()
+	norms, _ := s.opt.Norms(cpu, s.grads)
+	s.opt.Update(cpu, s.m.W, s.grads, norms, 1e-3)
 }

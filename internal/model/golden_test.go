@@ -247,7 +247,7 @@ func TestGoldenTraining(t *testing.T) {
 		}
 		size, length := shape[1]*shape[2], shape[2]
 		tape, grads := c.m.NewTape(), make([]float32, c.m.Layout.Size)
-		pool := c.m.CPU().Pool()
+		cpu := c.m.CPU()
 		var got model.Losses
 		for i, want := range train.Steps {
 			var seg []int32
@@ -261,14 +261,14 @@ func TestGoldenTraining(t *testing.T) {
 			clear(grads)
 			c.m.Backward(tape, grads, model.Norm{Targets: size - size/length, Share: 1}, &got)
 			c.losses(i+1, &got, want)
-			norms, bad := opt.Norms(pool, grads)
+			norms, bad := opt.Norms(cpu, grads)
 			if bad >= 0 {
 				t.Fatalf("step %d: gradient is not finite", i+1)
 			}
 			if math.Abs(norms[0]-want.GradNorm) > 1e-3*want.GradNorm {
 				c.t.Errorf("step %d: gradient norm %.6f, want %.6f", i+1, norms[0], want.GradNorm)
 			}
-			opt.Update(pool, c.m.W, grads, norms, train.LR)
+			opt.Update(cpu, c.m.W, grads, norms, train.LR)
 			c.m.UpdateBalance(got.Load, i+1)
 		}
 		c.finalWeights()

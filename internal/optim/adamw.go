@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math"
 
-	"mor/internal/parallel"
+	"mor/internal/kernel"
 )
 
 // Config holds the settings that all parameters share. The names in errors are those of a configuration file.
@@ -95,16 +95,16 @@ func NewAdamW(c Config, segments []Segment, size int) (*AdamW, error) {
 	}
 	a.norms = make([]float64, groups)
 	a.norm = normTask{blocks: a.blocks, sums: make([]float64, len(a.blocks))}
-	a.update = updateTask{blocks: a.blocks, coefficients: make([]coefficients, len(segments))}
+	a.update = updateTask{blocks: a.blocks, coefficients: make([]kernel.AdamW, len(segments))}
 	return a, nil
 }
 
 // Norms returns the Euclidean norm of the gradients of each clip group, before clipping, and the index of the first segment
 // with a NaN or an infinity in it, -1 where there is none. grads has the slab's length; the returned slice is overwritten
 // by the next call. The result does not depend on the number of workers.
-func (a *AdamW) Norms(pool *parallel.Pool, grads []float32) (norms []float64, nonFinite int) {
-	a.norm.grads = grads
-	pool.Run(len(a.blocks), blocksPerTask, &a.norm)
+func (a *AdamW) Norms(cpu *kernel.CPU, grads []float32) (norms []float64, nonFinite int) {
+	a.norm.grads, a.norm.level = grads, cpu.Level()
+	cpu.Pool().Run(len(a.blocks), blocksPerTask, &a.norm)
 	clear(a.norms)
 	nonFinite = -1
 	for i, b := range a.blocks {
@@ -123,7 +123,7 @@ func (a *AdamW) Norms(pool *parallel.Pool, grads []float32) (norms []float64, no
 // Update does one step: it clips each group by its norm, as Norms returned them for the same gradients, updates the moments
 // and moves params. lr is the learning rate of this step. params and grads have the slab's length; grads stay as they are.
 // The result does not depend on the number of workers.
-func (a *AdamW) Update(pool *parallel.Pool, params, grads []float32, norms []float64, lr float64) {
+func (a *AdamW) Update(cpu *kernel.CPU, params, grads []float32, norms []float64, lr float64) {
 	a.Steps++
 	c := a.config
 	correction1 := 1 - math.Pow(c.Beta1, float64(a.Steps))
@@ -134,19 +134,20 @@ func (a *AdamW) Update(pool *parallel.Pool, params, grads []float32, norms []flo
 		if s.Decay {
 			keep = 1 - segmentLR*c.WeightDecay
 		}
-		a.update.coefficients[i] = coefficients{
-			gradScale: float32(clipScale(c.Clip, norms[s.ClipGroup])),
-			keep:      float32(keep),
-			beta2:     float32(c.Beta2),
-			rate1:     float32(1 - c.Beta1),
-			rate2:     float32(1 - c.Beta2),
-			rootScale: float32(1 / math.Sqrt(correction2)),
-			eps:       float32(c.Eps),
-			step:      float32(segmentLR / correction1),
+		a.update.coefficients[i] = kernel.AdamW{
+			GradScale: float32(clipScale(c.Clip, norms[s.ClipGroup])),
+			Keep:      float32(keep),
+			Beta2:     float32(c.Beta2),
+			Rate1:     float32(1 - c.Beta1),
+			Rate2:     float32(1 - c.Beta2),
+			RootScale: float32(1 / math.Sqrt(correction2)),
+			Eps:       float32(c.Eps),
+			Step:      float32(segmentLR / correction1),
 		}
 	}
 	a.update.params, a.update.grads, a.update.m, a.update.v = params, grads, a.M, a.V
-	pool.Run(len(a.blocks), blocksPerTask, &a.update)
+	a.update.level = cpu.Level()
+	cpu.Pool().Run(len(a.blocks), blocksPerTask, &a.update)
 }
 
 // clipScale is the factor of torch.nn.utils.clip_grad_norm_.
@@ -161,66 +162,25 @@ type normTask struct {
 	blocks []block
 	grads  []float32
 	sums   []float64 // [block]
+	level  kernel.Level
 }
 
 func (t *normTask) Do(_, lo, hi int) {
 	for i := lo; i < hi; i++ {
 		b := t.blocks[i]
-		t.sums[i] = sumSquares(t.grads[b.lo:b.hi])
+		t.sums[i] = kernel.SumSquares(t.level, t.grads[b.lo:b.hi])
 	}
-}
-
-// sumSquares adds in four lanes, so that additions need not wait for one another. A square of a float32 is exact and
-// finite in float64, so the sum is finite exactly if every element is.
-func sumSquares(x []float32) float64 {
-	var s0, s1, s2, s3 float64
-	for ; len(x) >= 4; x = x[4:] {
-		a, b, c, d := float64(x[0]), float64(x[1]), float64(x[2]), float64(x[3])
-		s0 += a * a
-		s1 += b * b
-		s2 += c * c
-		s3 += d * d
-	}
-	for _, x := range x {
-		s0 += float64(x) * float64(x)
-	}
-	return (s0 + s1) + (s2 + s3)
 }
 
 type updateTask struct {
 	blocks              []block
-	coefficients        []coefficients // [segment]
+	coefficients        []kernel.AdamW // [segment]
 	params, grads, m, v []float32
+	level               kernel.Level
 }
 
 func (t *updateTask) Do(_, lo, hi int) {
 	for _, b := range t.blocks[lo:hi] {
-		adamw(t.params[b.lo:b.hi], t.m[b.lo:b.hi], t.v[b.lo:b.hi], t.grads[b.lo:b.hi], &t.coefficients[b.segment])
-	}
-}
-
-// coefficients are what adamw needs to know of a segment in a step.
-type coefficients struct {
-	gradScale float32 // from clipping
-	keep      float32 // 1 - lr*weight decay
-	beta2     float32
-	rate1     float32 // 1 - beta1
-	rate2     float32 // 1 - beta2
-	rootScale float32 // 1/sqrt(1 - beta2^t)
-	eps       float32
-	step      float32 // lr/(1 - beta1^t)
-}
-
-// adamw updates parameters and moments of equal length by their gradients. The conversions of products keep the compiler
-// from fusing them into sums, so that every build computes the same.
-func adamw(params, m, v, grads []float32, c *coefficients) {
-	m, v, grads = m[:len(params)], v[:len(params)], grads[:len(params)]
-	for i, p := range params {
-		g := grads[i] * c.gradScale
-		mi := m[i] + float32(c.rate1*(g-m[i]))
-		vi := float32(c.beta2*v[i]) + float32(c.rate2*float32(g*g))
-		m[i], v[i] = mi, vi
-		root := float32(math.Sqrt(float64(vi)))
-		params[i] = float32(p*c.keep) - float32(c.step*mi)/(float32(root*c.rootScale)+c.eps)
+		t.coefficients[b.segment].Update(t.level, t.params[b.lo:b.hi], t.m[b.lo:b.hi], t.v[b.lo:b.hi], t.grads[b.lo:b.hi])
 	}
 }

@@ -8,15 +8,18 @@ import (
 	"strings"
 	"testing"
 
-	"mor/internal/parallel"
+	"mor/internal/kernel"
 )
 
 var paper = Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, Clip: 1}
 
-func newPool(t testing.TB, workers int) *parallel.Pool {
-	p := parallel.New(workers)
-	t.Cleanup(p.Close)
-	return p
+func newCPU(t testing.TB, workers int) *kernel.CPU {
+	cpu, err := kernel.New(kernel.Levels()[len(kernel.Levels())-1], workers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cpu.Close)
+	return cpu
 }
 
 // The numbers are those of torch.optim.AdamW 2.13 in float32 with three parameter groups (decayed; not decayed; ten times
@@ -43,7 +46,7 @@ func TestAdamWIsTorchs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := newPool(t, 1)
+	pool := newCPU(t, 1)
 	for i, want := range steps {
 		step := i + 1
 		for k, s := range segments {
@@ -143,7 +146,7 @@ func TestAdamWAgainstFloat64(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pool := newPool(t, 2)
+		pool := newCPU(t, 2)
 		for step := 1; step <= 8; step++ {
 			grads := normal(rng, n, math.Pow(10, float64(-step))) // from far above the clipping norm to below
 			norms, _ := a.Norms(pool, grads)
@@ -169,7 +172,7 @@ func TestAdamWIsTheSameForAnyNumberOfWorkers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pool := newPool(t, workers)
+		pool := newCPU(t, workers)
 		log := ""
 		for range 3 {
 			grads := normal(rng, len(s.params), 1)
@@ -200,7 +203,7 @@ func TestAdamWIsTheSameForAnyNumberOfWorkers(t *testing.T) {
 
 // Four steps equal two, a restart from Steps, M and V, and two.
 func TestAdamWResumes(t *testing.T) {
-	pool := newPool(t, 2)
+	pool := newCPU(t, 2)
 	run := func(restart bool) []float32 {
 		rng := rand.New(rand.NewPCG(7, 8))
 		s := newSlab(rng)
@@ -225,7 +228,7 @@ func TestAdamWResumes(t *testing.T) {
 }
 
 func TestNormsNamesNonFiniteSegment(t *testing.T) {
-	pool := newPool(t, 3)
+	pool := newCPU(t, 3)
 	s := newSlab(rand.New(rand.NewPCG(1, 1)))
 	a, err := NewAdamW(paper, s.segments, len(s.params))
 	if err != nil {
@@ -257,7 +260,7 @@ func TestAdamWDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, grads := newPool(t, 2), make([]float32, len(s.params))
+	pool, grads := newCPU(t, 2), make([]float32, len(s.params))
 	if n := testing.AllocsPerRun(10, func() {
 		norms, _ := a.Norms(pool, grads)
 		a.Update(pool, s.params, grads, norms, 1e-3)
@@ -301,7 +304,7 @@ func BenchmarkAdamW(b *testing.B) {
 	}
 	params, grads := make([]float32, n), normal(rand.New(rand.NewPCG(1, 1)), n, 1e-3)
 	for workers := 1; workers <= 2; workers++ {
-		pool := newPool(b, workers)
+		pool := newCPU(b, workers)
 		norms, _ := a.Norms(pool, grads)
 		b.Run(fmt.Sprintf("norms/workers=%d", workers), func(b *testing.B) {
 			b.SetBytes(4 * n)

@@ -144,7 +144,7 @@ func Load(path string, set func(*Options) error) (Options, error) {
 	if err != nil {
 		return o, err
 	}
-	preset.MaxPositionEmbeddings = max(preset.MaxPositionEmbeddings, o.Context)
+	preset.MaxPositionEmbeddings = o.Context // beyond it nothing is trained
 	o = Defaults()
 	o.Model = preset
 	err = o.merge(path, set)

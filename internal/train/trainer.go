@@ -154,13 +154,13 @@ func (t *Trainer) Step(r *Record) error {
 	if math.IsNaN(r.Total) || math.IsInf(r.Total, 0) {
 		return t.diverged(step, fmt.Sprintf("the loss is %v", r.Total))
 	}
-	pool := t.Model.CPU().Pool()
-	norms, bad := t.opt.Norms(pool, t.grads)
+	cpu := t.Model.CPU()
+	norms, bad := t.opt.Norms(cpu, t.grads)
 	if bad >= 0 {
 		return t.diverged(step, fmt.Sprintf("the gradient of %s is not finite", t.trained(bad)))
 	}
 	r.GradNorm = norms[0]
-	t.opt.Update(pool, t.Model.W, t.grads, norms, r.LR)
+	t.opt.Update(cpu, t.Model.W, t.grads, norms, r.LR)
 	t.Model.UpdateBalance(r.Load, step)
 	t.Model.UpdateThresholds(t.cuts, step)
 	t.State.Step, t.Position = step, t.loader.Position()
