@@ -2,5 +2,5 @@
 
 package kernel
 
-// attentionKernelsOf returns the kernels of a level, or none where the plain-Go definition is used.
+// attentionKernelsOf returns the kernels of a level: there are none but the plain-Go definition.
 func attentionKernelsOf(Level) attentionKernels { return attentionKernels{} }

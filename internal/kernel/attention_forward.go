@@ -22,7 +22,7 @@ func (t *attentionTask) run(c *CPU) {
 	}
 	// Few queries wait for memory, which is fastest when all heads of a key row are read together.
 	t.heads = 1
-	if queries <= b.kernels.narrow.lanes*len(b.blocks) {
+	if b.kernels.few(queries / len(b.blocks)) {
 		t.heads = min(maxPanels, max(1, t.a.K*len(b.blocks)/c.pool.Workers()))
 	}
 	const worth = 512 // keys of a range that pays for handing it over
@@ -38,7 +38,7 @@ func (t *attentionTask) Do(worker, lo, hi int) {
 	for i := lo; i < hi; i++ {
 		b, g, gEnd := t.item(i)
 		heads := 1
-		if b.queries <= kernels.narrow.lanes {
+		if kernels.few(b.queries) {
 			heads = gEnd - g
 		}
 		for ; g < gEnd; g += heads {

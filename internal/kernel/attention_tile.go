@@ -31,13 +31,27 @@ type attentionTile struct {
 	laneDots        func(out, a, b *float32, rows int)
 }
 
-// attentionKernels is one level's kernels: narrow tiles are for the few queries of decoding.
+// attentionKernels is one level's kernels. The tiles are from the one with the fewest lanes, for decoding, to the fastest.
 type attentionKernels struct {
-	wide, narrow attentionTile
-	transpose    func(dst, src, scale *float32, rows, cols, dstStride, srcStride int)
-	addScaled    func(y, x *float32, n int, scale float32)
-	prefetch     func(p *float32, rows, stride, bytes int)
+	tiles     []attentionTile
+	transpose func(dst, src, scale *float32, rows, cols, dstStride, srcStride int)
+	addScaled func(y, x *float32, n int, scale float32)
+	prefetch  func(p *float32, rows, stride, bytes int)
 }
+
+// fit is the smallest tile for so many queries, or the largest there is.
+func (k *attentionKernels) fit(queries int) *attentionTile {
+	last := len(k.tiles) - 1
+	for i := range last {
+		if queries <= k.tiles[i].lanes {
+			return &k.tiles[i]
+		}
+	}
+	return &k.tiles[last]
+}
+
+// few tells whether the queries wait for memory rather than compute.
+func (k *attentionKernels) few(queries int) bool { return queries <= k.tiles[len(k.tiles)-2].lanes }
 
 // queryBlock is a run of queries of one kv head that see keys from the same first one. Queries are counted by rows and, within a row, by the heads
 // of the group: it starts at the given head of the row.
@@ -69,8 +83,8 @@ type attentionBuffers struct {
 
 // prepare readies the memory for heads of e values.
 func (b *attentionBuffers) prepare(level Level, workers, e int) {
-	b.kernels = attentionKernelsOf(level)
 	if b.workers == nil {
+		b.kernels = attentionKernelsOf(level)
 		b.workers = make([]attentionScratch, workers)
 	}
 	for i := range b.workers {
@@ -128,14 +142,12 @@ func (s *attentionScratch) prepare(e int) {
 
 // place assigns the queries of a block for the kv heads [g, gEnd) to panels.
 func (s *attentionScratch) place(b queryBlock, g, gEnd int, a Heads, span Range, k *attentionKernels) []queryPanel {
-	tile, n := &k.wide, 0
-	if b.queries <= k.narrow.lanes {
-		tile = &k.narrow
-	}
+	n := 0
 	for ; g < gEnd; g++ {
-		for from := 0; from < b.queries; from += tile.lanes {
+		for from := 0; from < b.queries; n++ {
+			tile := k.fit(b.queries - from)
 			s.panels[n].place(b, from, g, a, span, tile)
-			n++
+			from += tile.lanes
 		}
 	}
 	return s.panels[:n]
