@@ -34,7 +34,6 @@ type trainCommand struct {
 	json     bool
 	color    string
 	prompt   string
-	cacheDir string
 }
 
 // trainUsage describes the option of each key that is a flag.
@@ -82,7 +81,7 @@ of the file can also be set by --set, those of the model under "model.".`,
 	f.BoolVar(&t.resume, "resume", false, "continue the run in --out from its latest checkpoint")
 	f.BoolVar(&t.json, "json", false, "print records as JSON Lines")
 	f.StringVar(&t.color, "color", "auto", "colour the sample by depth: auto, always, never")
-	f.StringVar(&t.prompt, "prompt", "", "prompt of the samples (default: a few words of held-out text)")
+	f.StringVar(&t.prompt, "prompt", "", "prompt of the samples (default: a new text begins; for the Go source, some code)")
 	return cmd
 }
 
@@ -173,8 +172,8 @@ func (t *trainCommand) applyRecursion(o *train.Options) error {
 
 func (t *trainCommand) run(cmd *cobra.Command) error {
 	ctx := cmd.Context()
-	if !slices.Contains([]string{"auto", "always", "never"}, t.color) {
-		return fmt.Errorf("--color %s: expected auto, always or never", t.color)
+	if _, err := useColor(t.color, cmd.OutOrStdout()); err != nil {
+		return err
 	}
 	r := &trainRun{trainCommand: t, out: cmd.OutOrStdout()}
 	o, path, err := t.merged(cmd.Flags(), r)

@@ -161,7 +161,7 @@ func (r *trainRun) summary(ctx context.Context, final []train.Evaluation) error 
 		}
 	}
 	r.printf("checkpoint %s\nrecords    %s\n", r.saved, filepath.Join(r.trainer.Options.Out, train.MetricsFile))
-	r.printf("next       mor generate %s \"func main() {\" --show-depth\n", r.trainer.Options.Out)
+	r.printf("next       %s\n", r.nextCommand())
 	r.record(summaryRecord{"summary", r.trainer.State.Step, byRouting(final), gzip, xz, sizes.XZBy, sizes.Raw, memory, r.saved})
 	return nil
 }

@@ -12,6 +12,7 @@ func verbs() []*cobra.Command {
 		newTrain(),
 		newGenerate(),
 		newInspect(),
+		newConvert(),
 		newBench(),
 	}
 }

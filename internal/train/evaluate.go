@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"mor/internal/corpus"
@@ -65,5 +66,8 @@ func (t *Trainer) Evaluate(ctx context.Context, maxBytes int64, routing model.Ro
 	}
 	e.Loss, e.MeanDepth = sum/float64(e.Tokens), depth/float64(e.Tokens)
 	e.BitsPerByte = sum / math.Ln2 / float64(e.Bytes)
+	if ctx.Err() == nil && (math.IsNaN(sum) || math.IsInf(sum, 0)) {
+		return e, t.diverged(t.State.Step, fmt.Sprintf("the held-out loss is %v", sum))
+	}
 	return e, ctx.Err()
 }
