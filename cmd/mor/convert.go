@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -146,8 +145,14 @@ func (c *convertCommand) run(cmd *cobra.Command, src, dst string) error {
 
 // checkFlags refuses flags that the way to convert has no use for.
 func (c *convertCommand) checkFlags(f *pflag.FlagSet) error {
-	var others []string
-	way := ""
+	refuse := func(way string, names ...string) error {
+		for _, name := range names {
+			if f.Changed(name) {
+				return fmt.Errorf("--%s has no meaning with %s: leave it out", name, way)
+			}
+		}
+		return nil
+	}
 	switch {
 	case c.from == "" && c.sharing == "":
 		return fmt.Errorf("say how: --recursive SHARING makes a recursive model, --from reference reads a checkpoint of the published code")
@@ -156,20 +161,11 @@ func (c *convertCommand) checkFlags(f *pflag.FlagSet) error {
 	case c.from != "" && c.from != "reference":
 		return fmt.Errorf("--from: %q: expected reference%s", c.from, strict.Suggest(c.from, []string{"reference"}))
 	case c.from != "":
-		way, others = "--from reference", recursiveFlags
-	default:
-		way, others = "--recursive", referenceFlags
-		if c.lora.Rank == 0 {
-			others = append(slices.Clone(others), "lora-alpha", "lora-targets")
-			way = "--recursive without --lora-rank"
-		}
+		return refuse("--from reference", recursiveFlags...)
+	case c.lora.Rank == 0:
+		return errors.Join(refuse("--recursive", referenceFlags...), refuse("no --lora-rank", "lora-alpha", "lora-targets"))
 	}
-	for _, name := range others {
-		if f.Changed(name) {
-			return fmt.Errorf("--%s has no meaning with %s: leave it out", name, way)
-		}
-	}
-	return nil
+	return refuse("--recursive", referenceFlags...)
 }
 
 // checkPaths refuses a destination that is there, before anything is computed.
@@ -225,7 +221,7 @@ func (c *convertCommand) options(f *pflag.FlagSet) (uptrain.Options, error) {
 	if c.n < 1 {
 		return o, fmt.Errorf("--num-recursion: %d: expected 1 or more", c.n)
 	}
-	if f.Changed("lora-rank") {
+	if c.lora.Rank != 0 {
 		lora := c.lora
 		if !f.Changed("lora-alpha") {
 			lora.Alpha = float64(lora.Rank)
@@ -329,8 +325,8 @@ func (c *conversion) printUptrain(out io.Writer) {
 	}
 	g.print(out)
 	c.printLoRA(out)
-	if len(r.Drawn) > 0 {
-		fmt.Fprintf(out, "Drawn, because the source has none: %s\n", strings.Join(r.Drawn, " "))
+	if len(r.New) > 0 {
+		fmt.Fprintf(out, "New, because the source has none: %s\n", strings.Join(r.New, " "))
 	}
 }
 
