@@ -20,11 +20,11 @@ type operandB struct {
 	transposed bool
 }
 
-// operandA says how a[m,k] lies: a(i,p) at i·ld+p, or at p·ld+i when cols is set.
+// operandA says how a[m,k] lies: a(i,p) at i·ld+p, or packed in blocks of a task's rows, [m/ld][k][ld].
 type operandA struct {
-	data []float32
-	ld   int
-	cols bool
+	data   []float32
+	ld     int
+	packed bool
 }
 
 // product computes c[m,n] (+)= a[m,k]·b[k,n].
@@ -37,6 +37,20 @@ func (c *CPU) product(dst []float32, a operandA, b operandB, m, n, k int, acc bo
 	c.multiply(dst, a, c.task.packed, m, n, k, acc)
 }
 
+// transposedProduct adds aᵀ·b to dst[m,n], with a[k,m] and b[k,n]. It goes through k in parts, so that what is packed of both stays in the outer cache.
+func (c *CPU) transposedProduct(dst, a, b []float32, m, n, k int) {
+	const part = 2 * blockK
+	tall := c.level.tallest() * blockM
+	for p := 0; p < k; p += part {
+		kp := min(part, k-p)
+		c.task.packedA = grow(c.task.packedA, (m+tall-1)/tall*tall*kp)
+		c.packPlain(c.task.packedA, a[p*m:], m, tall, m, kp)
+		c.task.packed = grow(c.task.packed, c.level.packedLen(n, kp))
+		c.packPlain(c.task.packed, b[p*n:], n, c.level.panel(), n, kp)
+		c.multiply(dst, operandA{c.task.packedA, tall, true}, c.task.packed, m, n, kp, true)
+	}
+}
+
 // packedLen is how many values the panels of b[k,n] take.
 func (l Level) packedLen(n, k int) int {
 	w := l.panel()
@@ -45,34 +59,51 @@ func (l Level) packedLen(n, k int) int {
 
 // pack writes b[k,n] in panels [n/w][k][w], the last one filled up with zeros.
 func (c *CPU) pack(dst []float32, b operandB, n, k int) {
+	w := c.level.panel()
+	if !b.transposed {
+		c.packPlain(dst, b.data, b.ld, w, n, k)
+		return
+	}
 	t := &c.task.pack
-	*t = packTask{dst, b, n, k, c.level}
-	c.pool.Run((n+c.level.panel()-1)/c.level.panel(), 1, t)
+	*t = packTask{dst, b.data, b.ld, w, n, k, true}
+	c.pool.Run((n+w-1)/w, 1, t)
+	*t = packTask{}
+}
+
+// packPlain writes src(p,j), at p·ld+j, in panels [n/w][k][w], the last one filled up with zeros. Rows of src are read from end to end.
+func (c *CPU) packPlain(dst, src []float32, ld, w, n, k int) {
+	t := &c.task.pack
+	*t = packTask{dst, src, ld, w, n, k, false}
+	c.pool.Run(k, 32, t)
 	*t = packTask{}
 }
 
 type packTask struct {
-	dst   []float32
-	b     operandB
-	n, k  int
-	level Level
+	dst, src    []float32
+	ld, w, n, k int
+	transposed  bool // items are panels; otherwise rows
 }
 
 func (t *packTask) Do(_, lo, hi int) {
-	w := t.level.panel()
-	for panel := lo; panel < hi; panel++ {
-		dst, j := t.dst[panel*w*t.k:(panel+1)*w*t.k], panel*w
-		cols := min(w, t.n-j)
+	w := t.w
+	if !t.transposed {
+		for p := lo; p < hi; p++ {
+			for j := 0; j < t.n; j += w {
+				dst := t.dst[j*t.k+p*w : j*t.k+(p+1)*w]
+				if cols := t.n - j; cols < w {
+					clear(dst[cols:])
+				}
+				copy(dst, t.src[p*t.ld+j:p*t.ld+t.n])
+			}
+		}
+		return
+	}
+	for j := lo * w; j < hi*w; j += w {
+		dst, cols := t.dst[j*t.k:(j+w)*t.k], min(w, t.n-j)
 		if cols < w {
 			clear(dst)
 		}
-		if t.b.transposed {
-			packTransposed(dst, t.b.data[j*t.b.ld:], t.b.ld, w, cols, t.k)
-			continue
-		}
-		for p := range t.k {
-			copy(dst[p*w:p*w+cols], t.b.data[p*t.b.ld+j:])
-		}
+		packTransposed(dst, t.src[j*t.ld:], t.ld, w, cols, t.k)
 	}
 }
 
@@ -143,11 +174,11 @@ func (t *multiplyTask) block(i0, i1, j0, j1 int, edge *edgeTile) {
 			b := &t.packed[j*t.k+p*w]
 			for i := i0; i < i1; {
 				rows := t.level.tile(i1 - i)
-				a := unsafe.Pointer(&t.a.data[t.a.at(i, p)])
+				a := &t.a.data[t.a.at(i, p, t.k)]
 				if j+w <= t.n {
-					t.level.gemm(rows, t.a.cols, &t.dst[i*t.n+j], 4*t.n, (*float32)(a), 4*t.a.ld, b, k, acc)
+					t.level.gemm(rows, t.a.packed, &t.dst[i*t.n+j], 4*t.n, a, 4*t.a.ld, b, k, acc)
 				} else {
-					t.edgeTile(edge, rows, i, j, (*float32)(a), b, k, acc)
+					t.edgeTile(edge, rows, i, j, a, b, k, acc)
 				}
 				i += rows
 			}
@@ -155,10 +186,10 @@ func (t *multiplyTask) block(i0, i1, j0, j1 int, edge *edgeTile) {
 	}
 }
 
-// at is where a(i,p) lies.
-func (a *operandA) at(i, p int) int {
-	if a.cols {
-		return p*a.ld + i
+// at is where a(i,p) of k lies.
+func (a *operandA) at(i, p, k int) int {
+	if a.packed {
+		return (i/a.ld*k+p)*a.ld + i%a.ld
 	}
 	return i*a.ld + p
 }
@@ -171,7 +202,7 @@ func (t *multiplyTask) edgeTile(edge *edgeTile, rows, i, j int, a, b *float32, k
 			copy(edge[r*w:r*w+cols], t.dst[(i+r)*t.n+j:])
 		}
 	}
-	t.level.gemm(rows, t.a.cols, &edge[0], 4*w, a, 4*t.a.ld, b, k, acc)
+	t.level.gemm(rows, t.a.packed, &edge[0], 4*w, a, 4*t.a.ld, b, k, acc)
 	for r := range rows {
 		copy(t.dst[(i+r)*t.n+j:(i+r)*t.n+t.n], edge[r*w:r*w+cols])
 	}

@@ -79,7 +79,8 @@ func (c *CPU) Close() { c.pool.Close() }
 
 // tasks holds one reusable task of each kind, so that a call does not allocate.
 type tasks struct {
-	packed    []float32  // panels of the product at hand
+	packed    []float32 // panels of the product at hand
+	packedA   []float32
 	edge      []edgeTile // by worker
 	pack      packTask
 	multiply  multiplyTask

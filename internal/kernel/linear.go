@@ -29,7 +29,7 @@ func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool)
 // ascending, starting from dw: rows in two calls give the same bits as in one.
 func (c *CPU) LinearBackwardWeight(dw, dy, x []float32, n, in, out int) {
 	if c.level != Generic {
-		c.product(dw, operandA{dy, out, true}, operandB{x, in, false}, out, in, n, true)
+		c.transposedProduct(dw, dy, x, out, in, n)
 		return
 	}
 	t := &c.task.dweight

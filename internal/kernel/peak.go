@@ -2,11 +2,11 @@ package kernel
 
 import "time"
 
-// peakRounds makes a measurement of a fraction of a millisecond.
-const peakRounds = 1 << 16
+// peakRounds makes a measurement of a millisecond or two, beside which waking the workers is little.
+const peakRounds = 1 << 21
 
 // Peak measures what this machine's fp32 multiply-add units do at most with the CPU's level, in FLOP/s of all workers together: chains of
-// multiply-adds in registers. It takes a tenth of a second; the best of many short runs counts, so that other load shows little.
+// multiply-adds in registers. It takes a third of a second; the best of many short runs counts, so that other load shows little.
 func (c *CPU) Peak() float64 { return c.peak(c.pool.Workers()) }
 
 // PeakOne is the peak of one worker.
@@ -15,7 +15,7 @@ func (c *CPU) PeakOne() float64 { return c.peak(1) }
 func (c *CPU) peak(workers int) float64 {
 	t := &peakTask{level: c.level}
 	best := time.Duration(1 << 62)
-	for start := time.Now(); time.Since(start) < 100*time.Millisecond; {
+	for start := time.Now(); time.Since(start) < 300*time.Millisecond; {
 		begin := time.Now()
 		c.pool.Run(workers, 1, t)
 		best = min(best, time.Since(begin))

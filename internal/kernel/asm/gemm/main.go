@@ -150,19 +150,16 @@ func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, row
 
 // colsLoop: the rows of one p are neighbours.
 func (l level) colsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, rows int) {
-	l.loop(k, 2, func(n int) {
+	three := GP64()
+	LEAQ(Mem{Base: lda, Index: lda, Scale: 2}, three)
+	l.loop(k, 4, func(n int) {
 		for u := range n {
 			l.step(sum, b, u*2*l.bytes(), func(i int) Mem {
-				m := Mem{Base: a, Disp: 4 * i}
-				if u > 0 {
-					m.Index, m.Scale = lda, 1
-				}
-				return m
+				return [...]Mem{{Base: a, Disp: 4 * i}, {Base: a, Index: lda, Scale: 1, Disp: 4 * i}, {Base: a, Index: lda, Scale: 2, Disp: 4 * i},
+					{Base: a, Index: three, Scale: 1, Disp: 4 * i}}[u]
 			})
 		}
-		for range n {
-			ADDQ(lda, a)
-		}
+		LEAQ(Mem{Base: a, Index: lda, Scale: uint8(n)}, a)
 		ADDQ(I32(int32(n*2*l.bytes())), b)
 	})
 }
