@@ -22,7 +22,7 @@ type Report struct {
 	Depth       int          `json:"layers"` // effective
 	Dropped     []int        `json:"dropped"`
 	Layers      []LayerFrom  `json:"unique_layers"`
-	Drawn       []string     `json:"drawn"` // tensors that the source has not
+	New         []string     `json:"new"` // tensors that the source has not, LoRA aside: drawn from the seed
 	LoRA        []Correction `json:"lora,omitempty"`
 }
 
@@ -69,7 +69,9 @@ func Convert(src *model.Model, o Options) (*model.Model, *Report, error) {
 	for i := range dst.Layout.Tensors {
 		if t := &dst.Layout.Tensors[i]; !fill(dst, src, t, origin) {
 			dst.InitTensor(t, o.Seed)
-			r.Drawn = append(r.Drawn, t.Name)
+			if !strings.HasPrefix(t.Name, "model.loras.") {
+				r.New = append(r.New, t.Name)
+			}
 		}
 	}
 	if c.Recursion.LoRA != nil {

@@ -42,8 +42,8 @@ func TestGolden(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if m.Config.NumHiddenLayers != row.Layers || len(r.Drawn) != 0 {
-						t.Errorf("%d layers, want %d; drawn %v, want none", m.Config.NumHiddenLayers, row.Layers, r.Drawn)
+					if m.Config.NumHiddenLayers != row.Layers || len(r.New) != 0 {
+						t.Errorf("%d layers, want %d; new %v, want none", m.Config.NumHiddenLayers, row.Layers, r.New)
 					}
 					origin, err := Layers(src.Config.NumHiddenLayers, row.Sharing, row.NumRecursion, how, 0)
 					if err != nil || !slices.Equal(origin.Kept, row.Kept) {
@@ -160,8 +160,8 @@ func TestRouter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"model.routers.0.weight", "model.routers.1.weight", "model.routers.2.weight"}; !slices.Equal(r.Drawn, want) {
-		t.Errorf("drawn %v, want %v", r.Drawn, want)
+	if want := []string{"model.routers.0.weight", "model.routers.1.weight", "model.routers.2.weight"}; !slices.Equal(r.New, want) {
+		t.Errorf("new %v, want %v", r.New, want)
 	}
 	b, _, _ := Convert(src, o)
 	if !slices.Equal(a.W, b.W) {
