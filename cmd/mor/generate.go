@@ -107,6 +107,7 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	m.Pack()
 	s, err := infer.NewSession(m, tok)
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
