@@ -24,21 +24,22 @@ import (
 
 // trainCommand holds the flags of `mor train`.
 type trainCommand struct {
-	options  train.Options // where the flags are parsed to
-	config   string
-	model    string
-	sharing  string
-	n        int
-	set      []string
-	resume   bool
-	json     bool
-	color    string
-	prompt   string
+	options train.Options // where the flags are parsed to
+	config  string
+	model   string
+	sharing string
+	n       int
+	set     []string
+	resume  bool
+	json    bool
+	color   string
+	prompt  string
 }
 
 // trainUsage describes the option of each key that is a flag.
 var trainUsage = map[string]string{
 	"out": "run directory: checkpoints, metrics.jsonl, config.yaml", "size": "preset of the model: " + strings.Join(model.Sizes(), ", "),
+	"init": "model folder to go on from (mor convert makes them), in place of --size and --kind",
 	"kind": "kind of model: " + strings.Join(model.Kinds(), ", "),
 	"data": "files, folders or globs of text, code, .jsonl; also .gz, .zst, .tar.gz (default: the Go installation's source)", "text_field": "field of a .jsonl line that holds the text",
 	"max_bytes": "read at most so much text (0: all)", "valid_fraction": "share of the documents held out", "valid_max_bytes": "most held-out text kept",
@@ -67,6 +68,7 @@ of the file can also be set by --set, those of the model under "model.".`,
   mor train --kind vanilla --out runs/vanilla            # the same, without recursion
   mor train --sharing cycle --num-recursion 2 --set model.router.gate=tanh
   mor train --config run.yaml --lr 1e-3
+  mor train --init recursive-folder --out runs/uptrained # go on from what mor convert made
   mor train --resume                                     # continue runs/default`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return t.run(cmd) },
@@ -116,8 +118,15 @@ func (t *trainCommand) optionFlags(f *pflag.FlagSet) {
 
 // apply puts the flags that were given into o.
 func (t *trainCommand) apply(flags *pflag.FlagSet, o *train.Options) error {
-	if t.model != "" && o.Model != nil {
-		c, err := model.ReadConfig(t.model)
+	path := t.model
+	if flags.Changed("init") {
+		o.Init = t.options.Init
+	}
+	if o.Init != "" && !t.resume {
+		path = filepath.Join(o.Init, folder.ConfigFile)
+	}
+	if path != "" && o.Model != nil {
+		c, err := model.ReadConfig(path)
 		if err != nil {
 			return err
 		}
@@ -289,6 +298,11 @@ func (r *trainRun) tokenizer(ctx context.Context, o *train.Options, opt corpus.O
 		return token.Load(filepath.Join(resumed, folder.TokenizerFile))
 	case o.Tokenizer != "":
 		return token.Load(o.Tokenizer)
+	case o.Init != "":
+		if tok, err := folder.Tokenizer(o.Init); tok != nil || err != nil {
+			return tok, err
+		}
+		return nil, fmt.Errorf("%s has no %s: name one with --tokenizer", o.Init, folder.TokenizerFile)
 	}
 	sample, err := corpus.Sample(ctx, opt, tokenizerSample)
 	if err != nil {

@@ -89,6 +89,16 @@ func New(o Options, data *corpus.Dataset, tok *token.Tokenizer, cpu *kernel.CPU)
 	t := &Trainer{Model: model.New(o.Model, cpu), Tok: tok, data: data}
 	t.State = State{Version: stateVersion, Options: o, Corpus: data.Manifest.Key, Position: corpus.Position{Seed: o.Seed}}
 	t.Model.Init(o.Seed)
+	if o.Init != "" {
+		m, err := folder.Open(o.Init, cpu)
+		if err != nil {
+			return nil, err
+		}
+		if m.Layout.Size != t.Model.Layout.Size {
+			return nil, fmt.Errorf("init: %s has %d parameters, the model of the options %d: leave the model's keys as they are there", o.Init, m.Layout.Size, t.Model.Layout.Size)
+		}
+		copy(t.Model.W, m.W)
+	}
 	return t, t.prepare()
 }
 
