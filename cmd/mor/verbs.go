@@ -11,6 +11,7 @@ func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		newTrain(),
 		newGenerate(),
+		newEval(),
 		newInspect(),
 		newConvert(),
 		newBench(),

@@ -1,0 +1,247 @@
+// Package eval measures a model on held-out text: bits per byte under each routing, and what its routers do.
+package eval
+
+import (
+	"context"
+	"math"
+
+	"mor/internal/corpus"
+	"mor/internal/model"
+	"mor/internal/token"
+)
+
+// Options say what text is read and how.
+type Options struct {
+	Context  int
+	Batch    int   // windows computed at once; the result does not depend on it
+	MaxBytes int64 // of text; 0: all
+	Mode     model.Mode
+	Progress func(done, total int64) // tokens; may be nil
+}
+
+// Result is a measurement under one routing. Every token of the text is predicted once, in windows that do not overlap.
+type Result struct {
+	Routing      string      `json:"routing"` // causal or topk
+	MaxRecursion int         `json:"max_recursion"`
+	Threshold    float64     `json:"router_threshold"`
+	Context      int         `json:"context"`
+	Tokens       int64       `json:"tokens"`
+	Bytes        int64       `json:"bytes"`
+	Loss         float64     `json:"loss"` // nats a token
+	StdErr       float64     `json:"loss_stderr"`
+	Perplexity   float64     `json:"perplexity"`
+	BitsPerByte  float64     `json:"bits_per_byte"`
+	MeanDepth    float64     `json:"mean_depth"`
+	Histogram    []float64   `json:"depth_histogram"` // share of the tokens that took 0, 1, … recursions
+	FLOPs        float64     `json:"flops_per_token"` // forward, at the measured shares
+	Recursions   []Recursion `json:"recursions,omitempty"`
+	Classes      []Class     `json:"classes"`
+}
+
+// Recursion is what one recursion's router did with the tokens that arrived at it.
+type Recursion struct {
+	Capacity  float64  `json:"capacity"`  // share of all tokens that training gave it
+	Share     float64  `json:"share"`     // share of all tokens that ran it here
+	Agreement *float64 `json:"agreement"` // topk only: share of the candidates for which the causal threshold decides alike ("sampling accuracy")
+}
+
+// Dead is the share of the tokens that no recursion took.
+func (r *Result) Dead() float64 { return r.Histogram[0] }
+
+// Class is a kind of token.
+type Class struct {
+	Name      string  `json:"name"`
+	Share     float64 `json:"share"` // of the tokens
+	MeanDepth float64 `json:"mean_depth"`
+	Loss      float64 `json:"loss"` // of predicting what follows such a token
+}
+
+// Run measures a model on a shard of held-out text.
+func Run(ctx context.Context, m *model.Model, tok *token.Tokenizer, shard *corpus.Shard, o Options) (*Result, error) {
+	w, err := corpus.NewWindows(shard, o.Context, o.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	s := &sums{m: m, tape: m.NewTape(), classes: classesOf(tok), depth: make([]int64, m.Config.Recursions()+1), agree: make([]agreement, m.Config.Recursions())}
+	tokens, targets := make([]int32, o.Batch*o.Context), make([]int32, o.Batch*o.Context)
+	var starts []int32
+	for {
+		rows := 0
+		rows, starts = w.Next(tokens, targets, starts[:0])
+		if rows == 0 {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := s.add(batch(tokens[:rows], targets[:rows], o.Context), o.Mode); err != nil {
+			return nil, err
+		}
+		if o.Progress != nil {
+			o.Progress(s.tokens, w.Tokens())
+		}
+	}
+	return s.result(w, o)
+}
+
+// batch makes windows of T rows of consecutive tokens.
+func batch(tokens, targets []int32, t int) *model.Batch {
+	b := &model.Batch{Tokens: tokens, Targets: targets, Positions: make([]int32, len(tokens))}
+	for i := range tokens {
+		if b.Positions[i] = int32(i % t); i%t == 0 {
+			b.Starts = append(b.Starts, int32(i))
+		}
+	}
+	b.Starts = append(b.Starts, int32(len(tokens)))
+	return b
+}
+
+// sums gathers what a Result is made of.
+type sums struct {
+	m           *model.Model
+	tape        *model.Tape
+	classes     []uint8 // of each token of the vocabulary
+	tokens      int64
+	loss        float64
+	depth       []int64
+	agree       []agreement
+	class       [len(classNames)]classSum
+	perRow      []float32
+	windowMeans []float64
+}
+
+type agreement struct{ same, all int64 }
+
+type classSum struct {
+	tokens, depth int64
+	loss          float64
+}
+
+func (s *sums) add(b *model.Batch, mode model.Mode) error {
+	if err := s.m.Forward(s.tape, b, mode, false); err != nil {
+		return err
+	}
+	n := b.Rows()
+	if len(s.perRow) < n {
+		s.perRow = make([]float32, n)
+	}
+	s.m.CrossEntropy(s.tape, s.perRow[:n])
+	s.tokens += int64(n)
+	for q := range b.Sequences() {
+		sum, lo, hi := 0.0, b.Starts[q], b.Starts[q+1]
+		for _, l := range s.perRow[lo:hi] {
+			sum += float64(l)
+		}
+		s.loss += sum
+		s.windowMeans = append(s.windowMeans, sum/float64(hi-lo))
+	}
+	for i, d := range s.tape.Depth {
+		s.depth[d]++
+		c := &s.class[s.classes[b.Tokens[i]]]
+		c.tokens++
+		c.depth += int64(d)
+		c.loss += float64(s.perRow[i])
+	}
+	if s.m.Config.Expert() && mode.Routing == model.TopK {
+		s.agreements(mode)
+	}
+	return nil
+}
+
+// agreements compares, at each recursion, what was done with the candidates with what the threshold says of them.
+func (s *sums) agreements(mode model.Mode) {
+	for r := range s.agree {
+		routed := s.tape.Routed(r)
+		score := routed.Logits
+		if routed.AuxLogits != nil {
+			score = routed.AuxLogits
+		}
+		cut, next := s.m.Cut(r, mode), 0
+		for i, row := range routed.Candidates {
+			chosen := next < len(routed.Chosen) && routed.Chosen[next] == row
+			if chosen {
+				next++
+			}
+			s.agree[r].all++
+			if chosen == (score[i] > cut) {
+				s.agree[r].same++
+			}
+		}
+	}
+}
+
+func (s *sums) result(w *corpus.Windows, o Options) (*Result, error) {
+	c, n := s.m.Config, float64(s.tokens)
+	r := &Result{Routing: o.Mode.Routing.String(), MaxRecursion: o.Mode.MaxRecursion, Threshold: o.Mode.Threshold, Context: o.Context, Tokens: s.tokens, Bytes: w.Bytes()}
+	if !c.Expert() {
+		r.Routing = model.Causal.String()
+	}
+	if r.MaxRecursion == 0 {
+		r.MaxRecursion = c.Recursions()
+	}
+	if c.Expert() && r.Threshold == 0 && o.Mode.Routing == model.Causal {
+		r.Threshold = 0.5
+	}
+	r.Loss = s.loss / n
+	r.Perplexity, r.BitsPerByte = math.Exp(r.Loss), s.loss/math.Ln2/float64(w.Bytes())
+	r.StdErr = standardError(s.windowMeans)
+	for d, k := range s.depth {
+		r.Histogram = append(r.Histogram, float64(k)/n)
+		r.MeanDepth += float64(d) * float64(k) / n
+	}
+	if err := s.recursions(r); err != nil {
+		return nil, err
+	}
+	for i, sum := range s.class {
+		if sum.tokens > 0 {
+			k := float64(sum.tokens)
+			r.Classes = append(r.Classes, Class{classNames[i], k / n, float64(sum.depth) / k, sum.loss / k})
+		}
+	}
+	return r, nil
+}
+
+// recursions fills in the share of each recursion and the FLOPs at these shares.
+func (s *sums) recursions(r *Result) error {
+	c := s.m.Config
+	r.FLOPs = model.Count(c, r.Context).ForwardFLOPs
+	if c.Recursion == nil {
+		return nil
+	}
+	capacity, shares := c.Shares(), make([]float64, c.Recursions())
+	for i := range shares {
+		for _, f := range r.Histogram[i+1:] {
+			shares[i] += f
+		}
+		shares[i] = min(shares[i], 1)
+		rec := Recursion{Capacity: capacity[i], Share: shares[i]}
+		if a := s.agree[i]; a.all > 0 {
+			same := float64(a.same) / float64(a.all)
+			rec.Agreement = &same
+		}
+		r.Recursions = append(r.Recursions, rec)
+	}
+	if c.Adaptive() {
+		cost, err := model.CountShares(c, r.Context, shares)
+		if err != nil {
+			return err
+		}
+		r.FLOPs = cost.ForwardFLOPs
+	}
+	return nil
+}
+
+// standardError is that of the mean over windows.
+func standardError(x []float64) float64 {
+	if len(x) < 2 {
+		return 0
+	}
+	mean, square := 0.0, 0.0
+	for _, v := range x {
+		mean += v / float64(len(x))
+	}
+	for _, v := range x {
+		square += (v - mean) * (v - mean)
+	}
+	return math.Sqrt(square / float64(len(x)-1) / float64(len(x)))
+}
