@@ -46,7 +46,7 @@ var trainUsage = map[string]string{
 	"tokenizer": "a tokenizer.json (default: one is trained on the data)", "vocab_size": "tokens of the tokenizer that is trained",
 	"document_mask": "attention stays inside its document", "context": "tokens of a sequence", "batch": "sequences of a step",
 	"micro_batch": "sequences computed at once", "steps": "steps to train", "seed": "seed of weights and data order", "threads": "compute threads (0: one for each CPU)",
-	"lr": "highest learning rate", "min_lr": "last learning rate", "schedule": "wsd, cosine or constant", "warmup": "steps of linear warm-up (below 0: a tenth of the steps)",
+	"lr": "highest learning rate", "min_lr": "last learning rate", "schedule": "wsd, cosine or constant", "warmup": "steps of linear warm-up (below 0: a twentieth of the steps)",
 	"decay_fraction": "wsd: share of the steps that decay", "weight_decay": "AdamW's weight decay, on matrices", "beta1": "AdamW's first decay", "beta2": "AdamW's second decay",
 	"eps": "AdamW's epsilon", "clip": "largest gradient norm (0: no clipping)", "log_every": "print every so many steps", "eval_every": "evaluate every so many steps (0: only at the end)",
 	"eval_bytes": "held-out text of an evaluation before the last", "sample_every": "write a sample every so many steps (0: only at the end)",

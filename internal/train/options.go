@@ -43,7 +43,7 @@ type Options struct {
 	LR            float64 `json:"lr"`
 	MinLR         float64 `json:"min_lr"`
 	Schedule      string  `json:"schedule"`
-	Warmup        int     `json:"warmup"` // steps; below 0: a tenth of them
+	Warmup        int     `json:"warmup"` // steps; below 0: a twentieth of them
 	DecayFraction float64 `json:"decay_fraction"`
 	WeightDecay   float64 `json:"weight_decay"`
 	Beta1         float64 `json:"beta1"`
@@ -61,14 +61,14 @@ type Options struct {
 	Model *model.Config `json:"model"`
 }
 
-// Defaults is the run that `mor train` does without a flag.
+// Defaults is the run that `mor train` does without a flag: the schedule suits a run of minutes. The paper trains with lr 3e-3, beta2 0.95 and decay_fraction 0.2.
 func Defaults() Options {
 	return Options{
 		Out: filepath.Join("runs", "default"), Size: "tiny", Kind: "expert",
-		TextField: "text", ValidFraction: 0.01, ValidMaxBytes: 1 << 20, VocabSize: 4096,
-		Context: 256, Batch: 16, MicroBatch: 16, Steps: 300, Seed: 1,
-		LR: 3e-3, Schedule: "wsd", Warmup: -1, DecayFraction: 0.2, WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Clip: 1,
-		LogEvery: 10, EvalEvery: 100, EvalBytes: 64 << 10, SaveEvery: 100, Keep: 2,
+		TextField: "text", ValidFraction: 0.01, ValidMaxBytes: 400_000, VocabSize: 4096,
+		Context: 256, Batch: 4, MicroBatch: 4, Steps: 1400, Seed: 1,
+		LR: 1.5e-3, Schedule: "wsd", Warmup: -1, DecayFraction: 0.7, WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Clip: 1,
+		LogEvery: 50, EvalEvery: 500, EvalBytes: 64 << 10, SaveEvery: 350, Keep: 2,
 	}
 }
 
@@ -150,7 +150,7 @@ func Load(path string, set func(*Options) error) (Options, error) {
 	o.Model = preset
 	err = o.merge(path, set)
 	if o.Warmup < 0 {
-		o.Warmup = o.Steps / 10
+		o.Warmup = o.Steps / 20
 	}
 	return o, err
 }

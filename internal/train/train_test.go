@@ -136,7 +136,7 @@ func TestLoadMerges(t *testing.T) {
 	}
 	for _, c := range [][3]any{
 		{"lr from the file", o.LR, 0.001}, {"batch from the flag", o.Batch, 7}, {"steps by default", o.Steps, Defaults().Steps},
-		{"warmup derived", o.Warmup, o.Steps / 10}, {"kind", o.Model.Router.Type, "token"}, {"recursions", o.Model.Recursion.NumRecursion, 2},
+		{"warmup derived", o.Warmup, o.Steps / 20}, {"kind", o.Model.Router.Type, "token"}, {"recursions", o.Model.Recursion.NumRecursion, 2},
 		{"layers raised", o.Model.NumHiddenLayers, 8}, {"z_coef", o.Model.Router.ZCoef, 0.5}, {"gate by path", o.Model.Router.Gate, "sigmoid"}, {"kept from the preset", o.Model.Router.BalancingCoef, 0.1},
 		{"context", o.Model.MaxPositionEmbeddings, o.Context},
 	} {
@@ -155,7 +155,7 @@ func TestConflict(t *testing.T) {
 	}{
 		{unchanged, ""},
 		{func(o *Options) error { o.Steps, o.Threads, o.EvalEvery = 99, 3, 1; return nil }, ""},
-		{func(o *Options) error { o.LR = 1; return nil }, "lr is 1, but 0.003 in the checkpoint"},
+		{func(o *Options) error { o.LR = 1; return nil }, "lr is 1, but 0.0015 in the checkpoint"},
 		{func(o *Options) error { return o.Set("model.router.alpha", "0.5") }, "model is"},
 		{func(o *Options) error { o.Data = []string{"x"}; return nil }, `data is ["x"], but null`},
 	} {
