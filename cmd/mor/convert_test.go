@@ -131,7 +131,7 @@ func TestConvertRefuses(t *testing.T) {
 		{"--init has no meaning with --from reference", []string{"--from", "reference", "--init", "lower", src, dst}},
 		{"--keep-untied has no meaning with --recursive", []string{"--recursive", "cycle", "--keep-untied", src, dst}},
 		{"--lora-alpha has no meaning with no --lora-rank", []string{"--recursive", "cycle", "--lora-alpha", "2", src, dst}},
-		{"train.yaml is missing", []string{"--from", "reference", src, dst}},
+		{`expected "llama"`, []string{"--from", "reference", src, dst}},
 		{"expected one of cycle", []string{"--recursive", "cycel", src, dst}},
 		{"--num-recursion: 0", []string{"--recursive", "cycle", "--num-recursion", "0", src, dst}},
 		{"only 2 layers", []string{"--recursive", "middle_cycle", "--num-recursion", "3", src, dst}},
@@ -143,7 +143,7 @@ func TestConvertRefuses(t *testing.T) {
 		{"expected key=value", []string{"--recursive", "cycle", "--num-recursion", "2", "--set", "router", src, dst}},
 		{"the new model is recursive", []string{"--recursive", "cycle", "--num-recursion", "2", "--set", "recursion=null", src, dst}},
 		{"router.capacity: grows", []string{"--recursive", "cycle", "--num-recursion", "2", "--router", "expert", "--capacity", "0.5,0.6", src, dst}},
-		{"lora.rank: -1", []string{"--recursive", "cycle", "--num-recursion", "2", "--lora-rank", "-1", src, dst}},
+		{"lora.alpha: -1", []string{"--recursive", "cycle", "--num-recursion", "2", "--lora-rank", "-1", src, dst}},
 		{`"q_prj"`, []string{"--recursive", "cycle", "--num-recursion", "2", "--lora-rank", "2", "--lora-targets", "q_prj", src, dst}},
 	} {
 		_, err := command(append([]string{"convert"}, c.args...)...)

@@ -15,7 +15,7 @@ type size struct {
 }
 
 var sizes = []size{
-	{"tiny", 5, 192, 3, 1, 64, 512, 256},
+	{"tiny", 5, 128, 2, 1, 64, 352, 256},
 	{"small", 8, 256, 4, 2, 64, 704, 512},
 	{"135m", 30, 576, 9, 3, 64, 1536, 2048},
 	{"360m", 32, 960, 15, 5, 64, 2560, 2048},
@@ -63,9 +63,6 @@ func Preset(sizeName, kind string, sharing Sharing, n int) (*Config, error) {
 	switch kind {
 	case "expert":
 		c.Router = DefaultRouter(ExpertChoice, n)
-		if sizeName == "tiny" {
-			c.Router.Alpha = 1 // in minutes of training, gates of at most 0.1 leave the loop almost without effect
-		}
 	case "token":
 		c.Router = DefaultRouter(TokenChoice, n)
 	case "fixed":
