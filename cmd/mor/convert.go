@@ -162,6 +162,8 @@ func (c *convertCommand) checkFlags(f *pflag.FlagSet) error {
 		return fmt.Errorf("--from: %q: expected reference%s", c.from, strict.Suggest(c.from, []string{"reference"}))
 	case c.from != "":
 		return refuse("--from reference", recursiveFlags...)
+	case c.lora.Rank < 0:
+		return fmt.Errorf("--lora-rank %d: expected 0 (none) or more", c.lora.Rank)
 	case c.lora.Rank == 0:
 		return errors.Join(refuse("--recursive", referenceFlags...), refuse("no --lora-rank", "lora-alpha", "lora-targets"))
 	}

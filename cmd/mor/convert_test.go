@@ -143,7 +143,7 @@ func TestConvertRefuses(t *testing.T) {
 		{"expected key=value", []string{"--recursive", "cycle", "--num-recursion", "2", "--set", "router", src, dst}},
 		{"the new model is recursive", []string{"--recursive", "cycle", "--num-recursion", "2", "--set", "recursion=null", src, dst}},
 		{"router.capacity: grows", []string{"--recursive", "cycle", "--num-recursion", "2", "--router", "expert", "--capacity", "0.5,0.6", src, dst}},
-		{"lora.alpha: -1", []string{"--recursive", "cycle", "--num-recursion", "2", "--lora-rank", "-1", src, dst}},
+		{"--lora-rank -1", []string{"--recursive", "cycle", "--num-recursion", "2", "--lora-rank", "-1", src, dst}},
 		{`"q_prj"`, []string{"--recursive", "cycle", "--num-recursion", "2", "--lora-rank", "2", "--lora-targets", "q_prj", src, dst}},
 	} {
 		_, err := command(append([]string{"convert"}, c.args...)...)
