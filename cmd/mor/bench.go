@@ -105,13 +105,17 @@ func newBenchStep() *cobra.Command {
 		Use:   "step",
 		Short: "Training steps on random tokens: tokens/s, share of the fp32 peak, peak memory of the process",
 		Example: `  mor bench step --size 135m --kind expert --batch 1x2048
-  mor bench step --size 135m --kind vanilla,expert --layers 32 --batch 4x512 --json`,
+  mor bench step --size 135m --kind vanilla,expert --layers 32 --batch 4x512 --json
+  mor bench step --size 135m --layers 32 --batch 1x2048 --kind expert,expert+kv_sharing,expert+kv_update`,
+		Long: `Measure training steps on random tokens with random weights. --kind names a kind of model and, behind plus signs, what is added to it: ` + strings.Join(bench.Changes(), ", ") + `.
+Beside each model stands what it saves of the FLOPs and of the time of the first one. Times are compared in units of the peak that was measured around
+each step, so that a machine which is shared does not decide. FLOPs are counted at the depths that the tokens of the step took.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.OutOrStdout()) },
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&b.sizes, "size", []string{"tiny"}, "presets: "+strings.Join(model.Sizes(), ", "))
-	f.StringSliceVar(&b.kinds, "kind", []string{"vanilla", "expert"}, "kinds: "+strings.Join(model.Kinds(), ", "))
+	f.StringSliceVar(&b.kinds, "kind", []string{"vanilla", "expert"}, "kinds, as in expert+kv_sharing: "+strings.Join(model.Kinds(), ", "))
 	f.StringVar(&b.batch, "batch", "4x256", "sequences x tokens")
 	f.IntVar(&b.vocab, "vocab-size", 0, "tokens of the vocabulary (default 4,096 for tiny and small, 49,152 above)")
 	f.IntVar(&b.n, "num-recursion", 3, "recursions")
@@ -140,8 +144,17 @@ func (b *stepBench) run(w io.Writer) error {
 		return err
 	}
 	for _, size := range b.sizes {
+		var first *bench.Step
 		for _, kind := range b.kinds {
-			if err := b.one(w, enc, cpu, size, kind, batch, context); err != nil {
+			s, err := b.one(cpu, size, kind, batch, context)
+			if err != nil {
+				return err
+			}
+			if first == nil {
+				first = &s
+			}
+			s.Against(first)
+			if err := b.print(w, enc, &s); err != nil {
 				return err
 			}
 		}
@@ -149,10 +162,10 @@ func (b *stepBench) run(w io.Writer) error {
 	return nil
 }
 
-func (b *stepBench) one(w io.Writer, enc *json.Encoder, cpu *kernel.CPU, size, kind string, batch, context int) error {
-	c, err := model.Preset(size, kind, model.MiddleCycle, b.n)
+func (b *stepBench) one(cpu *kernel.CPU, size, kind string, batch, context int) (bench.Step, error) {
+	c, err := bench.Variant(size, kind, b.n)
 	if err != nil {
-		return err
+		return bench.Step{}, err
 	}
 	if c.VocabSize = b.vocab; b.vocab == 0 {
 		if c.VocabSize = 49152; size == "tiny" || size == "small" {
@@ -164,17 +177,19 @@ func (b *stepBench) one(w io.Writer, enc *json.Encoder, cpu *kernel.CPU, size, k
 	}
 	c.MaxPositionEmbeddings = max(c.MaxPositionEmbeddings, context)
 	if err := c.Validate(); err != nil {
-		return err
+		return bench.Step{}, err
 	}
 	s, err := bench.TrainStep(c, cpu, batch, context, b.reps)
-	if err != nil {
-		return err
-	}
-	s.Size, s.Kind = size, kind
+	s.Size, s.Kind, s.PeakMemory = size, kind, peakMemory()
+	return s, err
+}
+
+func (b *stepBench) print(w io.Writer, enc *json.Encoder, s *bench.Step) error {
 	if b.json {
 		return enc.Encode(s)
 	}
-	_, err = fmt.Fprintf(w, "%-5s %-9s %dx%d   %s parameters   %8.1f tokens/s   %7.1f GFLOP/s   %4.1f %% of peak   forward %.2f s of %.2f s   peak memory so far %s\n",
-		size, kind, batch, context, short(float64(s.Parameters)), s.TokensPerS, s.FLOPS/1e9, 100*s.Share, s.ForwardTime, s.Spread.Median, formatSize(peakMemory()))
+	_, err := fmt.Fprintf(w, "%-5s %-20s %dx%d  depth %.2f %-4s  %s parameters  %8.1f tokens/s  %7.1f GFLOP/s  %4.1f %% of peak  forward %.3f s of %.3f s  saves %5.1f %% of FLOPs, %5.1f %% of time  peak memory so far %s\n",
+		s.Size, s.Kind, s.Batch, s.Context, s.MeanDepth, s.Routing, short(float64(s.Parameters)), s.TokensPerS, s.FLOPS/1e9, 100*s.Share, s.ForwardTime, s.Spread.Median,
+		100*s.FLOPsSaved, 100*s.TimeSaved, formatSize(s.PeakMemory))
 	return err
 }

@@ -44,6 +44,7 @@ var trainUsage = map[string]string{
 	"data": "files, folders or globs of text, code, .jsonl; also .gz, .zst, .tar.gz (default: the Go installation's source)", "text_field": "field of a .jsonl line that holds the text",
 	"max_bytes": "read at most so much text (0: all)", "valid_fraction": "share of the documents held out", "valid_max_bytes": "most held-out text kept",
 	"tokenizer": "a tokenizer.json (default: one is trained on the data)", "vocab_size": "tokens of the tokenizer that is trained",
+	"pre_tokenizer": "what it splits text with before it merges: " + strings.Join(token.PreTokenizers(), ", "),
 	"document_mask": "attention stays inside its document", "context": "tokens of a sequence", "batch": "sequences of a step",
 	"micro_batch": "sequences computed at once", "steps": "steps to train", "seed": "seed of weights and data order", "threads": "compute threads (0: one for each CPU)",
 	"lr": "highest learning rate", "min_lr": "last learning rate", "schedule": "wsd, cosine or constant", "warmup": "steps of linear warm-up (below 0: a twentieth of the steps)",
@@ -309,7 +310,7 @@ func (r *trainRun) tokenizer(ctx context.Context, o *train.Options, opt corpus.O
 		return nil, err
 	}
 	r.bar.finish()
-	tok, err := token.Train(ctx, slices.Values(sample), token.TrainOptions{VocabSize: o.VocabSize, Workers: o.Threads})
+	tok, err := token.Train(ctx, slices.Values(sample), token.TrainOptions{VocabSize: o.VocabSize, Pre: o.PreTokenizer, Workers: o.Threads})
 	if err != nil {
 		return nil, err
 	}

@@ -18,10 +18,21 @@ type Step struct {
 	Parameters  int     `json:"parameters"`
 	Spread      Spread  `json:"time"`
 	TokensPerS  float64 `json:"tokens_per_s"` // of the median
-	FLOPs       float64 `json:"flops"`        // of a step
+	FLOPs       float64 `json:"flops"`        // of a step, at the shares of tokens that ran each recursion
 	FLOPS       float64 `json:"flops_per_s"`
 	Share       float64 `json:"share_of_peak"` // of the peak measured between the steps
 	ForwardTime float64 `json:"forward_s"`
+	MeanDepth   float64 `json:"mean_depth"`
+	Routing     string  `json:"routing,omitempty"` // of an expert-choice model: topk, as in training
+	FLOPsSaved  float64 `json:"flops_saved"`       // share, against the first model measured
+	TimeSaved   float64 `json:"time_saved"`        // share, both times in units of the peak at the time
+	PeakMemory  int64   `json:"peak_memory"`       // bytes, of the process so far
+}
+
+// Against fills in what a step saves against another.
+func (s *Step) Against(base *Step) {
+	s.FLOPsSaved = 1 - s.FLOPs/base.FLOPs
+	s.TimeSaved = 1 - s.FLOPs/s.Share/(base.FLOPs/base.Share)
 }
 
 // TrainStep measures forward, backward, clipping and AdamW of a model on batch sequences of context tokens, after one step to warm up.
@@ -45,7 +56,7 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	}
 	s := &stepper{m: m, opt: opt, batch: b, tape: m.NewTape(), grads: make([]float32, m.Layout.Size)}
 	var times, forwards, shares []float64
-	work := model.Count(c, context).TrainFLOPs * float64(b.Rows())
+	var work float64
 	for i := range repetitions + 1 {
 		peak := cpu.Peak()
 		forward := elapsed(s.forward)
@@ -53,13 +64,20 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 		if s.err != nil {
 			return Step{}, s.err
 		}
+		if work, s.err = s.flops(context); s.err != nil {
+			return Step{}, s.err
+		}
 		if i > 0 {
 			times, forwards, shares = append(times, t), append(forwards, forward), append(shares, work/t/(peak/2+cpu.Peak()/2))
 		}
 	}
 	sp := spread(times)
-	return Step{Batch: batch, Context: context, Parameters: m.Layout.Size, Spread: sp, TokensPerS: float64(b.Rows()) / sp.Median, FLOPs: work,
-		FLOPS: work / sp.Median, Share: spread(shares).Median, ForwardTime: spread(forwards).Median}, nil
+	out := Step{Batch: batch, Context: context, Parameters: m.Layout.Size, Spread: sp, TokensPerS: float64(b.Rows()) / sp.Median, FLOPs: work,
+		FLOPS: work / sp.Median, Share: spread(shares).Median, ForwardTime: spread(forwards).Median, MeanDepth: s.meanDepth()}
+	if c.Expert() {
+		out.Routing = model.TopK.String()
+	}
+	return out, nil
 }
 
 type stepper struct {
@@ -71,6 +89,34 @@ type stepper struct {
 	losses model.Losses
 	step   int
 	err    error
+}
+
+// meanDepth is the mean number of recursions of the last forward pass.
+func (s *stepper) meanDepth() float64 {
+	sum := 0
+	for _, d := range s.tape.Depth {
+		sum += int(d)
+	}
+	return float64(sum) / float64(len(s.tape.Depth))
+}
+
+// flops counts the last step by the share of tokens that ran each recursion.
+func (s *stepper) flops(context int) (float64, error) {
+	c := s.m.Config
+	shares := make([]float64, len(c.Shares()))
+	for r := range shares {
+		for _, d := range s.tape.Depth {
+			if int(d) > r {
+				shares[r]++
+			}
+		}
+		shares[r] /= float64(len(s.tape.Depth))
+	}
+	cost, err := model.CountShares(c, context, shares)
+	if err != nil {
+		return 0, err
+	}
+	return cost.TrainFLOPs * float64(len(s.tape.Depth)), nil
 }
 
 func (s *stepper) forward() {
