@@ -67,9 +67,9 @@ func Defaults() Options {
 	return Options{
 		Out: filepath.Join("runs", "default"), Size: "tiny", Kind: "expert",
 		TextField: "text", ValidFraction: 0.01, ValidMaxBytes: 400_000, VocabSize: 4096, PreTokenizer: "smollm",
-		Context: 256, Batch: 4, MicroBatch: 4, Steps: 1400, Seed: 1,
-		LR: 1.5e-3, Schedule: "wsd", Warmup: -1, DecayFraction: 0.7, WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Clip: 1,
-		LogEvery: 50, EvalEvery: 500, EvalBytes: 64 << 10, SaveEvery: 350, Keep: 2,
+		Context: 256, Batch: 8, MicroBatch: 8, Steps: 2000, Seed: 1,
+		LR: 2.5e-3, Schedule: "wsd", Warmup: -1, DecayFraction: 0.7, WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Clip: 1,
+		LogEvery: 100, EvalEvery: 500, EvalBytes: 64 << 10, SaveEvery: 500, Keep: 2,
 	}
 }
 
