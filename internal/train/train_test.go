@@ -155,7 +155,7 @@ func TestConflict(t *testing.T) {
 	}{
 		{unchanged, ""},
 		{func(o *Options) error { o.Steps, o.Threads, o.EvalEvery = 99, 3, 1; return nil }, ""},
-		{func(o *Options) error { o.LR = 1; return nil }, "lr is 1, but 0.0015 in the checkpoint"},
+		{func(o *Options) error { o.LR = 1; return nil }, "lr is 1, but 0.0025 in the checkpoint"},
 		{func(o *Options) error { return o.Set("model.router.alpha", "0.5") }, "model is"},
 		{func(o *Options) error { o.Data = []string{"x"}; return nil }, `data is ["x"], but null`},
 	} {
