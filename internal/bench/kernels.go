@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"mor/internal/kernel"
+	"mor/internal/memory"
 )
 
 // Product is one matrix product, measured.
@@ -62,7 +63,7 @@ func product(cpu *kernel.CPU, name string, s [3]int, repetitions int) Product {
 // values draws numbers around zero.
 func values(n int) []float32 {
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
-	out := make([]float32, n)
+	out := memory.Make[float32](n)
 	for i := range out {
 		out[i] = rng.Float32() - 0.5
 	}

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 
 	"mor/internal/kernel"
+	"mor/internal/memory"
 	"mor/internal/model"
 	"mor/internal/optim"
 	"mor/internal/train"
@@ -54,7 +55,7 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	if err != nil {
 		return Step{}, err
 	}
-	s := &stepper{m: m, opt: opt, batch: b, tape: m.NewTape(), grads: make([]float32, m.Layout.Size)}
+	s := &stepper{m: m, opt: opt, batch: b, tape: m.NewTape(), grads: memory.Make[float32](m.Layout.Size)}
 	var times, forwards, shares []float64
 	var work float64
 	for i := range repetitions + 1 {

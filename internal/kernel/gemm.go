@@ -1,6 +1,10 @@
 package kernel
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"mor/internal/memory"
+)
 
 // Products follow the usual scheme: b is packed in panels of a tile's width, a is read where it lies, and a microkernel holds a tile of c in
 // registers. Each element of c is one chain of multiply-adds over k, ascending: blocks of k go on from c as stored. So neither tile, nor
@@ -213,7 +217,7 @@ func grow(s []float32, n int) []float32 {
 	if cap(s) >= n {
 		return s[:n]
 	}
-	raw := make([]float32, n+n/4+align)
+	raw := memory.Make[float32](n + n/4 + align)
 	skip := int(-uintptr(unsafe.Pointer(&raw[0])) % 64 / 4)
 	return raw[skip : skip+n : len(raw)]
 }

@@ -1,5 +1,7 @@
 package model
 
+import "mor/internal/memory"
+
 // arena hands out slices that live until the next reset or release. It grows while shapes are new and then allocates nothing.
 type arena[T any] struct {
 	chunks [][]T
@@ -27,7 +29,7 @@ func (a *arena[T]) get(n int) []T {
 		a.chunk, a.used = a.chunk+1, 0
 	}
 	if a.chunk == len(a.chunks) {
-		a.chunks = append(a.chunks, make([]T, (padded+arenaChunk-1)/arenaChunk*arenaChunk))
+		a.chunks = append(a.chunks, memory.Make[T]((padded+arenaChunk-1)/arenaChunk*arenaChunk))
 	}
 	s := a.chunks[a.chunk][a.used : a.used+n : a.used+n]
 	a.used += padded

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"mor/internal/kernel"
+	"mor/internal/memory"
 )
 
 // Model is a plan with its weights, bound to the CPU that computes it. It is not safe for concurrent use: it has one CPU.
@@ -23,7 +24,7 @@ type Model struct {
 func New(c *Config, cpu *kernel.CPU) *Model {
 	p := NewPlan(c)
 	l := NewLayout(c, p)
-	return &Model{Config: c, Plan: p, Layout: l, W: make([]float32, l.Size), cpu: cpu, rope: ropeTable(c)}
+	return &Model{Config: c, Plan: p, Layout: l, W: memory.Make[float32](l.Size), cpu: cpu, rope: ropeTable(c)}
 }
 
 // CPU is what the model computes with.

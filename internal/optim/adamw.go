@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"mor/internal/kernel"
+	"mor/internal/memory"
 )
 
 // Config holds the settings that all parameters share. The names in errors are those of a configuration file.
@@ -75,7 +76,7 @@ func NewAdamW(c Config, segments []Segment, size int) (*AdamW, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	a := &AdamW{M: make([]float32, size), V: make([]float32, size), config: c, segments: segments}
+	a := &AdamW{M: memory.Make[float32](size), V: memory.Make[float32](size), config: c, segments: segments}
 	end, groups := 0, 0
 	for i, s := range segments {
 		if s.Offset < end || s.Len < 0 || s.Len > size-s.Offset {

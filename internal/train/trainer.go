@@ -14,6 +14,7 @@ import (
 	"mor/internal/format/folder"
 	"mor/internal/format/safetensors"
 	"mor/internal/kernel"
+	"mor/internal/memory"
 	"mor/internal/model"
 	"mor/internal/optim"
 	"mor/internal/strict"
@@ -127,7 +128,7 @@ func (t *Trainer) prepare() (err error) {
 	if t.loader, err = corpus.NewLoader(t.data.Train, o.Context, o.Batch, t.Position); err != nil {
 		return err
 	}
-	t.grads, t.tape = make([]float32, size), t.Model.NewTape()
+	t.grads, t.tape = memory.Make[float32](size), t.Model.NewTape()
 	n := o.MicroBatch * o.Context
 	t.batch = model.Batch{Tokens: make([]int32, n), Targets: make([]int32, n), Positions: make([]int32, n), Starts: make([]int32, o.MicroBatch+1)}
 	for i := range t.batch.Positions {
