@@ -130,7 +130,7 @@ func (c *convertCommand) run(cmd *cobra.Command, src, dst string) error {
 	if err != nil {
 		return err
 	}
-	if err := folder.Save(dst, m, tok); err != nil {
+	if err := folder.Save(dst, m, tok, nil); err != nil {
 		return err
 	}
 	out.Config, out.Parameters = m.Config, m.Layout.Size

@@ -12,23 +12,34 @@ import (
 
 // Config describes a model. The keys are Hugging Face's Llama names, plus the objects recursion, router and moe.
 type Config struct {
-	ModelType             string     `json:"model_type"`
-	VocabSize             int        `json:"vocab_size"`
-	HiddenSize            int        `json:"hidden_size"`
-	IntermediateSize      int        `json:"intermediate_size"`
-	NumHiddenLayers       int        `json:"num_hidden_layers"` // effective layers
-	NumAttentionHeads     int        `json:"num_attention_heads"`
-	NumKeyValueHeads      int        `json:"num_key_value_heads"`
-	HeadDim               int        `json:"head_dim"`
-	MaxPositionEmbeddings int        `json:"max_position_embeddings"`
-	RMSNormEps            float64    `json:"rms_norm_eps"`
-	RopeTheta             float64    `json:"rope_theta"`
-	TieWordEmbeddings     bool       `json:"tie_word_embeddings"`
-	InitializerRange      float64    `json:"initializer_range"`
-	HiddenAct             string     `json:"hidden_act"`
-	Recursion             *Recursion `json:"recursion"`
-	Router                *Router    `json:"router"`
-	MoE                   *MoE       `json:"moe,omitempty"`
+	ModelType             string       `json:"model_type"`
+	VocabSize             int          `json:"vocab_size"`
+	HiddenSize            int          `json:"hidden_size"`
+	IntermediateSize      int          `json:"intermediate_size"`
+	NumHiddenLayers       int          `json:"num_hidden_layers"` // effective layers
+	NumAttentionHeads     int          `json:"num_attention_heads"`
+	NumKeyValueHeads      int          `json:"num_key_value_heads"`
+	HeadDim               int          `json:"head_dim"`
+	MaxPositionEmbeddings int          `json:"max_position_embeddings"`
+	RMSNormEps            float64      `json:"rms_norm_eps"`
+	RopeTheta             float64      `json:"rope_theta"`
+	RopeScaling           *RopeScaling `json:"rope_scaling,omitempty"`
+	TieWordEmbeddings     bool         `json:"tie_word_embeddings"`
+	InitializerRange      float64      `json:"initializer_range"`
+	HiddenAct             string       `json:"hidden_act"`
+	Recursion             *Recursion   `json:"recursion"`
+	Router                *Router      `json:"router"`
+	MoE                   *MoE         `json:"moe,omitempty"`
+}
+
+// RopeScaling stretches RoPE for contexts longer than those of pretraining, as Hugging Face's key of the same name says: "linear" divides every
+// frequency by the factor; "llama3" divides the low ones, leaves the high ones, and goes over smoothly between them.
+type RopeScaling struct {
+	RopeType                      string  `json:"rope_type"`
+	Factor                        float64 `json:"factor"`
+	LowFreqFactor                 float64 `json:"low_freq_factor,omitempty"`
+	HighFreqFactor                float64 `json:"high_freq_factor,omitempty"`
+	OriginalMaxPositionEmbeddings int     `json:"original_max_position_embeddings,omitempty"`
 }
 
 // Recursion says how the layers of the loop share weights, keys and values (METHOD.md §2, §5, §6).

@@ -113,7 +113,8 @@ func TestGoldenForward(t *testing.T) {
 			want, shape := c.ref.Floats("logits" + pass.suffix)
 			got := make([]float32, len(want))
 			c.m.Logits(got, tape, 0, b.Rows())
-			if d := maxDiff(got, want); !(d <= logitTolerance) {
+			d := maxDiff(got, want)
+			if c.t.Logf("logits%s: largest difference %.1e", pass.suffix, d); !(d <= logitTolerance) {
 				c.t.Errorf("logits%s differ by %.2e", pass.suffix, d)
 			}
 			if depth, _ := c.ref.Ints("depth" + pass.suffix); !slices.Equal(depth, tape.Depth) {
@@ -212,16 +213,22 @@ func TestGoldenGradients(t *testing.T) {
 		var got model.Losses
 		c.m.Backward(tape, grads, model.Norm{Targets: want.Targets, Share: 1}, &got)
 		c.losses(1, &got, want)
+		worst := 0.0 // over the tensors
 		for _, tensor := range c.m.Layout.Tensors {
 			if tensor.Frozen {
 				continue
 			}
 			ref, _ := c.ref.Floats("grad." + tensor.Name)
 			scale := maxDiff(ref, make([]float32, len(ref)))
-			if d := maxDiff(tensor.Of(grads), ref); !(d <= gradTolerance*scale) {
+			d := maxDiff(tensor.Of(grads), ref)
+			if scale > 0 {
+				worst = max(worst, d/scale)
+			}
+			if !(d <= gradTolerance*scale) {
 				c.t.Errorf("gradient of %s differs by %.2e of its largest %.2e", tensor.Name, d/scale, scale)
 			}
 		}
+		c.t.Logf("gradients: largest difference %.1e of the tensor's largest value", worst)
 	})
 }
 

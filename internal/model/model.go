@@ -58,19 +58,6 @@ func (m *Model) Pack() {
 	pack(m.Layout.head, d, c.VocabSize)
 }
 
-func ropeTable(c *Config) []float32 {
-	half := c.HeadDim / 2
-	t := make([]float32, c.MaxPositionEmbeddings*c.HeadDim)
-	for i := range half {
-		freq := math.Pow(c.RopeTheta, -float64(i)/float64(half))
-		for pos := range c.MaxPositionEmbeddings {
-			sin, cos := math.Sincos(float64(pos) * freq)
-			t[pos*c.HeadDim+i], t[pos*c.HeadDim+half+i] = float32(cos), float32(sin)
-		}
-	}
-	return t
-}
-
 // Routing says how expert-choice picks tokens.
 type Routing int
 

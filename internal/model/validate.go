@@ -45,6 +45,9 @@ func (c *Config) Validate() error {
 	case c.HiddenAct != "silu":
 		return fmt.Errorf("hidden_act: %q: expected \"silu\", the only one that the block has", c.HiddenAct)
 	}
+	if err := c.RopeScaling.validate(); err != nil {
+		return err
+	}
 	if err := c.validateRecursion(); err != nil {
 		return err
 	}

@@ -8,8 +8,9 @@ func (t *Tokenizer) Decode(ids []int32) string { return string(t.AppendDecode(ni
 
 // AppendDecode appends the bytes of tokens to dst.
 func (t *Tokenizer) AppendDecode(dst []byte, ids []int32) []byte {
+	d := t.NewDecoder()
 	for _, id := range ids {
-		dst = append(dst, t.TokenBytes(id)...)
+		dst = append(dst, d.bytes(id)...)
 	}
 	return dst
 }
@@ -17,16 +18,39 @@ func (t *Tokenizer) AppendDecode(dst []byte, ids []int32) []byte {
 // Decoder decodes a stream of tokens and never splits a character. It belongs to one goroutine.
 type Decoder struct {
 	t       *Tokenizer
+	strip   bool   // the next token of text is the first one, and its space was put there by encoding
 	pending []byte // the beginning of a character, at most 3 bytes between calls
 }
 
 // NewDecoder returns a decoder of one text.
-func (t *Tokenizer) NewDecoder() *Decoder { return &Decoder{t: t} }
+func (t *Tokenizer) NewDecoder() *Decoder {
+	return &Decoder{t: t, strip: t.spec.sentence != nil && t.spec.sentence.prepend}
+}
+
+// Follow makes the decoder go on behind tokens of the same text, which it does not decode.
+func (d *Decoder) Follow(ids []int32) {
+	for _, id := range ids {
+		d.bytes(id)
+	}
+}
+
+// Pending is how many bytes of an unfinished character the decoder holds.
+func (d *Decoder) Pending() int { return len(d.pending) }
+
+// bytes is what a token stands for at this place of the text.
+func (d *Decoder) bytes(id int32) []byte {
+	text := d.t.TokenBytes(id)
+	if d.strip && !d.t.IsSpecial(id) {
+		d.strip = false
+		return stripped(text)
+	}
+	return text
+}
 
 // Write decodes one more token and returns the characters that are complete by now. Bytes that cannot be part of any
 // character are passed on as they are: all that Write and Flush return is, joined, what Decode returns.
 func (d *Decoder) Write(id int32) string {
-	d.pending = append(d.pending, d.t.TokenBytes(id)...)
+	d.pending = append(d.pending, d.bytes(id)...)
 	n := completeUTF8(d.pending)
 	text := string(d.pending[:n])
 	d.pending = d.pending[:copy(d.pending, d.pending[n:])]

@@ -62,7 +62,7 @@ func Parse(data []byte) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"truncation", "padding", "normalizer"} {
+	for _, name := range []string{"truncation", "padding"} {
 		if raw := fields[name]; !isNull(raw) {
 			return nil, fmt.Errorf("%s: %s is not supported: expected null", name, typeName(raw))
 		}
@@ -78,16 +78,20 @@ func Parse(data []byte) (*Tokenizer, error) {
 	if err := strictJSON(fields["added_tokens"], "added_tokens", &s.added); err != nil {
 		return nil, err
 	}
-	if s.pre, err = parsePreTokenizer(fields["pre_tokenizer"], "pre_tokenizer"); err != nil {
+	if s.sentence, err = parseNormalizer(fields["normalizer"]); err != nil {
+		return nil, err
+	}
+	if s.sentence != nil {
+		if raw := fields["pre_tokenizer"]; !isNull(raw) {
+			return nil, fmt.Errorf("pre_tokenizer: %s is not supported behind a normalizer: expected null", typeName(raw))
+		}
+	} else if s.pre, err = parsePreTokenizer(fields["pre_tokenizer"], "pre_tokenizer"); err != nil {
 		return nil, err
 	}
 	if s.post, err = parsePostProcessor(fields["post_processor"], "post_processor"); err != nil {
 		return nil, err
 	}
-	if kind := typeName(fields["decoder"]); kind != stepByteLevel {
-		return nil, fmt.Errorf("decoder: %s is not supported: expected ByteLevel", kind)
-	}
-	if s.decoder, err = parseByteLevel(fields["decoder"], "decoder"); err != nil {
+	if err := parseDecoder(fields["decoder"], &s); err != nil {
 		return nil, err
 	}
 	if err := parseModel(fields["model"], &s); err != nil {
@@ -134,8 +138,8 @@ func parseModel(text string, s *spec) error {
 		return fmt.Errorf("model.continuing_subword_prefix: %q is not supported: expected null", prefix)
 	case suffix != "":
 		return fmt.Errorf("model.end_of_word_suffix: %q is not supported: expected null", suffix)
-	case byteFallback:
-		return fmt.Errorf("model.byte_fallback: true is not supported: expected false, only byte-level BPE is supported")
+	case byteFallback != (s.sentence != nil):
+		return fmt.Errorf("model.byte_fallback: %v is not supported: expected true with the normalizer of SentencePiece, false with byte-level BPE", byteFallback)
 	}
 	if s.vocab, err = parseVocab(fields["vocab"], "model.vocab"); err != nil {
 		return err

@@ -133,7 +133,7 @@ func TestParseRefuses(t *testing.T) {
 		{`"version": "1.0"`, `"version": "2.0"`, `version: expected "1.0", found "2.0"`},
 		{`"version": "1.0"`, `"colour": 1`, `field "colour" is not supported`},
 		{`"truncation": null`, `"truncation": {"max_length":512}`, "truncation: an object without a type is not supported: expected null"},
-		{`"normalizer": null`, `"normalizer": {"type":"NFC"}`, "normalizer: NFC is not supported: expected null"},
+		{`"normalizer": null`, `"normalizer": {"type":"NFC"}`, "normalizer: this NFC is not supported: expected null, or Llama"},
 		{pre, `"pre_tokenizer": {"type":"Metaspace"}, "x": {"type":"Sequence"`, `field "x" is not supported`},
 		{`"type":"Digits","individual_digits":true`, `"type":"Punctuation"`, "pre_tokenizer.pretokenizers[0]: Punctuation is not supported"},
 		{`"type":"Digits"`, `"type":"Digits","colour":1`, `pre_tokenizer.pretokenizers[0]: unknown field "colour"`},

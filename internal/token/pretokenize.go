@@ -81,6 +81,9 @@ func (p *preTokenizer) fused(steps []preStep) *scanner {
 // appendText appends the tokens of a text without added tokens.
 func (t *Tokenizer) appendText(e *encoder, dst []int32, text []byte) []int32 {
 	p := &t.pre
+	if t.spec.sentence != nil {
+		return t.appendSentence(e, dst, text)
+	}
 	if p.fast != nil {
 		return t.appendScanned(e, dst, text, p.fast)
 	}

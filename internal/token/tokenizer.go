@@ -1,5 +1,5 @@
-// Package token turns text into token ids and back with byte-level BPE: it reads, writes and trains tokenizers in Hugging
-// Face's tokenizer.json format.
+// Package token turns text into token ids and back with byte-level BPE, and with SentencePiece's BPE: it reads, writes and trains tokenizers in
+// Hugging Face's tokenizer.json format.
 package token
 
 import (
@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
-// Tokenizer is a byte-level BPE tokenizer. It does not change after construction and may be used by any number of
+// Tokenizer is a BPE tokenizer. It does not change after construction and may be used by any number of
 // goroutines at once.
 type Tokenizer struct {
 	spec spec
@@ -22,6 +23,7 @@ type Tokenizer struct {
 	special []bool           // [vocab]
 	ids     map[string]int32 // raw bytes of a token -> id
 
+	runes   map[rune]int32   // SentencePiece: token of each single character, else nil
 	byteIDs [256]int32       // token of each single byte, -1 where the vocabulary lacks it
 	unk     int32            // token of a byte that the vocabulary lacks, -1: dropped
 	whole   map[string]int32 // raw bytes -> id of pre-tokens that skip the merges (ignore_merges), else nil
@@ -55,6 +57,7 @@ type spec struct {
 	pre          []preStep
 	post         []postStep
 	decoder      byteLevelJSON
+	sentence     *sentenceSpec // SentencePiece's kind, which has neither pre nor decoder; nil: byte-level
 	unkToken     *string
 	fuseUnk      bool
 	ignoreMerges bool
@@ -97,8 +100,10 @@ func build(s spec) (*Tokenizer, error) {
 		}
 		t.unk = id
 	}
-	if t.pre, err = newPreTokenizer(s.pre); err != nil {
-		return nil, err
+	if s.sentence == nil {
+		if t.pre, err = newPreTokenizer(s.pre); err != nil {
+			return nil, err
+		}
 	}
 	if t.prefix, t.suffix, err = templateTokens(s.post, size); err != nil {
 		return nil, err
@@ -166,6 +171,9 @@ func (t *Tokenizer) buildTokens(size int, texts map[string]int32) error {
 	if t.spec.ignoreMerges {
 		t.whole = make(map[string]int32, size)
 	}
+	if t.spec.sentence != nil {
+		t.runes = make(map[rune]int32, size)
+	}
 	next := t.spec.vocab
 	for id := range int32(size) {
 		start := len(t.slab)
@@ -207,6 +215,10 @@ func (t *Tokenizer) addVocab(v vocabEntry, content string, isAdded bool) error {
 	}
 	t.defined[v.id] = true
 	start := len(t.slab)
+	if t.runes != nil && !isAdded {
+		t.addSentence(v)
+		return nil
+	}
 	var ok bool
 	t.slab, ok = appendByteLevel(t.slab, v.text)
 	if ok {
@@ -221,6 +233,16 @@ func (t *Tokenizer) addVocab(v vocabEntry, content string, isAdded bool) error {
 		t.slab = append(t.slab[:start], v.text...)
 	}
 	return nil
+}
+
+// addSentence appends a token of a vocabulary of SentencePiece's kind.
+func (t *Tokenizer) addSentence(v vocabEntry) {
+	var single int
+	if t.slab, single = sentenceBytes(t.slab, v.text); single >= 0 {
+		t.byteIDs[single] = v.id
+	} else if r, n := utf8.DecodeRuneInString(v.text); n == len(v.text) {
+		t.runes[r] = v.id
+	}
 }
 
 // VocabSize returns the highest token id plus one: the rows that an embedding needs.
@@ -284,6 +306,9 @@ func (t *Tokenizer) Hash() string { return t.hash() }
 
 // String describes the tokenizer in a few words.
 func (t *Tokenizer) String() string {
+	if t.spec.sentence != nil {
+		return fmt.Sprintf("SentencePiece BPE, %d tokens, %d merges", t.VocabSize(), len(t.spec.merges))
+	}
 	var steps []string
 	for _, s := range t.spec.pre {
 		steps = append(steps, s.kind)

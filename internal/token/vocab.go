@@ -12,6 +12,7 @@ type Vocab struct {
 	Merges []string     // "left right", in order of rank
 	Added  []AddedToken // their contents may or may not be among Tokens
 	Pre    string       // name of the pre-tokenizer, see PreTokenizers
+	Prefix []int32      // tokens put before a text
 }
 
 // New returns the tokenizer of a vocabulary.
@@ -29,6 +30,10 @@ func New(v Vocab) (*Tokenizer, error) {
 		if !utf8.ValidString(a.Content) {
 			return nil, fmt.Errorf("added token %d: %q is not valid UTF-8", a.ID, a.Content)
 		}
+	}
+	var err error
+	if s.post, err = prefixTemplate(v.Prefix, v.Tokens); err != nil {
+		return nil, err
 	}
 	return buildNamed(s, v.Merges, v.Pre)
 }

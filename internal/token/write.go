@@ -28,17 +28,21 @@ func (t *Tokenizer) appendJSON(dst []byte) []byte {
 		dst = appendComma(dst, i)
 		dst = appendValue(dst, a)
 	}
-	dst = append(dst, "\n ],\n \"normalizer\": null,\n \"pre_tokenizer\": "...)
+	dst = append(dst, "\n ],\n \"normalizer\": "...)
+	dst = appendValue(dst, s.sentence.normalizer())
+	dst = append(dst, ",\n \"pre_tokenizer\": "...)
 	dst = appendValue(dst, preJSON(s.pre))
 	dst = append(dst, ",\n \"post_processor\": "...)
 	dst = appendValue(dst, postJSON(s.post))
 	dst = append(dst, ",\n \"decoder\": "...)
-	dst = appendValue(dst, s.decoder)
+	dst = appendValue(dst, s.decoderJSON())
 	dst = append(dst, ",\n \"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": "...)
 	dst = appendValue(dst, s.unkToken)
 	dst = append(dst, ", \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": "...)
 	dst = strconv.AppendBool(dst, s.fuseUnk)
-	dst = append(dst, ", \"byte_fallback\": false, \"ignore_merges\": "...)
+	dst = append(dst, ", \"byte_fallback\": "...)
+	dst = strconv.AppendBool(dst, s.sentence != nil)
+	dst = append(dst, ", \"ignore_merges\": "...)
 	dst = strconv.AppendBool(dst, s.ignoreMerges)
 	dst = append(dst, ", \"vocab\": {"...)
 	for i, v := range s.vocab {
@@ -96,6 +100,9 @@ func appendValue(dst []byte, v any) []byte {
 
 // preJSON returns the pre-tokenizer as a file has it.
 func preJSON(steps []preStep) any {
+	if len(steps) == 0 {
+		return nil
+	}
 	parts := make([]any, len(steps))
 	for i, s := range steps {
 		switch s.kind {

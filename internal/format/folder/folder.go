@@ -106,8 +106,8 @@ func WriteWeights(w io.Writer, m *model.Model) error {
 	return safetensors.Write(w, Sources(m.Layout, m.W, ""), map[string]string{"format": "pt"})
 }
 
-// Save writes a model to a new folder: aside, synced, then renamed. tok may be nil.
-func Save(dir string, m *model.Model, tok *token.Tokenizer) error {
+// Save writes a model to a new folder: aside, synced, then renamed. tok and files may be nil.
+func Save(dir string, m *model.Model, tok *token.Tokenizer, files Assets) error {
 	if _, err := os.Stat(dir); err == nil {
 		return fmt.Errorf("%s: exists already: name another folder, or remove it", dir)
 	}
@@ -126,6 +126,9 @@ func Save(dir string, m *model.Model, tok *token.Tokenizer) error {
 		if data, err = tok.MarshalJSON(); err == nil {
 			err = create(filepath.Join(tmp, TokenizerFile), func(w io.Writer) error { _, err := w.Write(data); return err })
 		}
+	}
+	for name, data := range files {
+		err = errors.Join(err, create(filepath.Join(tmp, name), func(w io.Writer) error { _, err := w.Write(data); return err }))
 	}
 	if err == nil {
 		err = os.Rename(tmp, dir)

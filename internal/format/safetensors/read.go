@@ -7,6 +7,8 @@ import (
 	"io"
 	"math"
 	"os"
+
+	"mor/internal/half"
 )
 
 // chunk is how many bytes are read and converted at a time; a multiple of every element size.
@@ -169,14 +171,14 @@ func floatDecoder(d DType) decoder[float32] {
 	case BF16:
 		return func(dst []float32, src []byte) int {
 			for i := range dst {
-				dst[i] = bf16ToFloat32(binary.LittleEndian.Uint16(src[2*i:]))
+				dst[i] = half.BF16(binary.LittleEndian.Uint16(src[2*i:]))
 			}
 			return -1
 		}
 	case F16:
 		return func(dst []float32, src []byte) int {
 			for i := range dst {
-				dst[i] = f16ToFloat32(binary.LittleEndian.Uint16(src[2*i:]))
+				dst[i] = half.F16(binary.LittleEndian.Uint16(src[2*i:]))
 			}
 			return -1
 		}

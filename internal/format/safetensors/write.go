@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"unicode/utf8"
+
+	"mor/internal/half"
 )
 
 // Source is a tensor to be written. Data writes its elements, little-endian, exactly as many bytes as type and shape
@@ -172,7 +174,7 @@ func encodeF32(dst []byte, src []float32) int {
 
 func encodeF16(dst []byte, src []float32) int {
 	for i, x := range src {
-		h := float32ToF16(x)
+		h := half.ToF16(x)
 		if h&0x7fff == 0x7c00 && !math.IsInf(float64(x), 0) {
 			return i
 		}
@@ -183,7 +185,7 @@ func encodeF16(dst []byte, src []float32) int {
 
 func encodeBF16(dst []byte, src []float32) int {
 	for i, x := range src {
-		h := float32ToBF16(x)
+		h := half.ToBF16(x)
 		if h&0x7fff == 0x7f80 && !math.IsInf(float64(x), 0) {
 			return i
 		}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"mor/internal/half"
 )
 
 // The bytes that safetensors 0.8 (Rust) writes for the same tensors and metadata.
@@ -166,22 +168,22 @@ func TestWriteReportsTheWritersError(t *testing.T) {
 
 func TestHalfPrecision(t *testing.T) {
 	for h := range 1 << 16 {
-		f16, bf16 := f16ToFloat32(uint16(h)), bf16ToFloat32(uint16(h))
-		if f16 == f16 && float32ToF16(f16) != uint16(h) {
-			t.Fatalf("F16 %#x is %v and goes back to %#x", h, f16, float32ToF16(f16))
+		f16, bf16 := half.F16(uint16(h)), half.BF16(uint16(h))
+		if f16 == f16 && half.ToF16(f16) != uint16(h) {
+			t.Fatalf("F16 %#x is %v and goes back to %#x", h, f16, half.ToF16(f16))
 		}
-		if bf16 == bf16 && float32ToBF16(bf16) != uint16(h) {
-			t.Fatalf("BF16 %#x is %v and goes back to %#x", h, bf16, float32ToBF16(bf16))
+		if bf16 == bf16 && half.ToBF16(bf16) != uint16(h) {
+			t.Fatalf("BF16 %#x is %v and goes back to %#x", h, bf16, half.ToBF16(bf16))
 		}
-		if f16 != f16 && (h&0x7fff <= 0x7c00 || float32ToF16(f16)&0x7fff <= 0x7c00) {
+		if f16 != f16 && (h&0x7fff <= 0x7c00 || half.ToF16(f16)&0x7fff <= 0x7c00) {
 			t.Fatalf("F16 %#x: NaN", h)
 		}
 	}
 	nan := math.Float32frombits(0x7f800001)
-	if x := bf16ToFloat32(float32ToBF16(nan)); x == x {
+	if x := half.BF16(half.ToBF16(nan)); x == x {
 		t.Errorf("BF16 of a NaN is %v", x)
 	}
-	if x := f16ToFloat32(float32ToF16(nan)); x == x {
+	if x := half.F16(half.ToF16(nan)); x == x {
 		t.Errorf("F16 of a NaN is %v", x)
 	}
 }
@@ -189,13 +191,13 @@ func TestHalfPrecision(t *testing.T) {
 // Between two neighbours of 16 bits the nearer one is taken, in the middle the even one.
 func TestHalfPrecisionRounds(t *testing.T) {
 	for h := range uint16(0x7bff) {
-		lo, hi := f16ToFloat32(h), f16ToFloat32(h+1)
-		checkRounding(t, float32ToF16, h, lo, hi)
-		lo, hi = bf16ToFloat32(h), bf16ToFloat32(h+1)
-		checkRounding(t, float32ToBF16, h, lo, hi)
+		lo, hi := half.F16(h), half.F16(h+1)
+		checkRounding(t, half.ToF16, h, lo, hi)
+		lo, hi = half.BF16(h), half.BF16(h+1)
+		checkRounding(t, half.ToBF16, h, lo, hi)
 	}
 	for x, want := range map[float32]uint16{65519.996: 0x7bff, 65520: 0x7c00, 0x1p-25: 0, 0x1.000002p-25: 1, -0x1p-26: 0x8000} {
-		if got := float32ToF16(x); got != want {
+		if got := half.ToF16(x); got != want {
 			t.Errorf("F16 of %v is %#x, expected %#x", x, got, want)
 		}
 	}

@@ -1,11 +1,12 @@
-package safetensors
+// Package half converts float32 from and to the two 16-bit formats, F16 (IEEE 754 binary16) and BF16.
+package half
 
 import "math"
 
-func bf16ToFloat32(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
+func BF16(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
-// float32ToBF16 rounds to nearest, ties to even. A NaN stays a NaN.
-func float32ToBF16(x float32) uint16 {
+// ToBF16 rounds to nearest, ties to even. A NaN stays a NaN.
+func ToBF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	if x != x {
 		return uint16(b>>16) | 0x40
@@ -13,8 +14,8 @@ func float32ToBF16(x float32) uint16 {
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
 
-// f16ToFloat32 is exact.
-func f16ToFloat32(h uint16) float32 {
+// F16 is exact.
+func F16(h uint16) float32 {
 	sign, exp, frac := uint32(h)>>15<<31, uint32(h)>>10&0x1f, uint32(h)&0x3ff
 	switch exp {
 	case 0: // zero and subnormals: frac * 2^-24
@@ -25,8 +26,8 @@ func f16ToFloat32(h uint16) float32 {
 	return math.Float32frombits(sign | (exp+127-15)<<23 | frac<<13)
 }
 
-// float32ToF16 rounds to nearest, ties to even. A NaN stays a NaN.
-func float32ToF16(x float32) uint16 {
+// ToF16 rounds to nearest, ties to even. A NaN stays a NaN.
+func ToF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	sign, abs := uint16(b>>16&0x8000), b&^(1<<31)
 	switch {

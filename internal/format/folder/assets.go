@@ -1,0 +1,92 @@
+package folder
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// The files beside a model that mor reads.
+const (
+	generationFile      = "generation_config.json"
+	tokenizerConfigFile = "tokenizer_config.json"
+)
+
+// Assets are the files beside a model that are kept as they are, by their names.
+type Assets map[string][]byte
+
+// assetNames lists the files that Hugging Face folders have beside weights and tokenizer.
+var assetNames = []string{generationFile, tokenizerConfigFile, "special_tokens_map.json", "chat_template.jinja", "added_tokens.json"}
+
+// maxAsset is far beyond every such file.
+const maxAsset = 64 << 20
+
+// ReadAssets reads those that a folder has.
+func ReadAssets(dir string) (Assets, error) {
+	a := Assets{}
+	for _, name := range assetNames {
+		path := filepath.Join(dir, name)
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if info.Size() > maxAsset {
+			return nil, fmt.Errorf("%s: %d bytes: expected at most %d", path, info.Size(), maxAsset)
+		}
+		if a[name], err = os.ReadFile(path); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// NewAssets makes the files that say which tokens end a text and how a conversation becomes a prompt.
+func NewAssets(stops []int32, chatTemplate string) Assets {
+	a := Assets{}
+	put := func(name string, v any) {
+		data, err := json.MarshalIndent(v, "", " ")
+		if err != nil { // maps of numbers and texts always encode
+			panic(err)
+		}
+		a[name] = append(data, '\n')
+	}
+	if len(stops) > 0 {
+		put(generationFile, map[string]any{"eos_token_id": stops})
+	}
+	if chatTemplate != "" {
+		put(tokenizerConfigFile, map[string]any{"chat_template": chatTemplate})
+	}
+	return a
+}
+
+// StopTokens lists the tokens that end a text, as generation_config.json says.
+func (a Assets) StopTokens() ([]int32, error) {
+	data, ok := a[generationFile]
+	if !ok {
+		return nil, nil
+	}
+	var c struct {
+		EOS json.RawMessage `json:"eos_token_id"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("%s: %w", generationFile, err)
+	}
+	if len(c.EOS) == 0 || string(c.EOS) == "null" {
+		return nil, nil
+	}
+	var one int32
+	if json.Unmarshal(c.EOS, &one) == nil {
+		return []int32{one}, nil
+	}
+	var list []int32
+	if err := json.Unmarshal(c.EOS, &list); err != nil {
+		return nil, fmt.Errorf("%s: eos_token_id: %.40s: expected a token id, or a list of them", generationFile, c.EOS)
+	}
+	return list, nil
+}

@@ -1,0 +1,248 @@
+package gguf
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"mor/internal/kernel"
+	"mor/internal/model"
+	"mor/internal/strict"
+)
+
+// architecture is the only one that is read: the block that mor computes.
+const architecture = "llama"
+
+// Config translates the metadata of a llama file.
+func (g *File) Config() (*model.Config, error) {
+	c, err := g.config()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", g.path, err)
+	}
+	return c, nil
+}
+
+func (g *File) config() (*model.Config, error) {
+	arch, err := g.Meta.String("general.architecture", "")
+	if err != nil {
+		return nil, err
+	}
+	if arch != architecture {
+		return nil, fmt.Errorf("general.architecture: %q is not supported: expected %q", arch, architecture)
+	}
+	if n, err := g.Meta.Int("llama.expert_count", 0); err != nil || n != 0 {
+		return nil, fmt.Errorf("llama.expert_count: %d: a mixture of experts is read from a Hugging Face folder, not from GGUF", n)
+	}
+	c := &model.Config{ModelType: "mor", HiddenAct: "silu", InitializerRange: 0.02}
+	for _, f := range []struct {
+		key  string
+		to   *int
+		need bool
+	}{
+		{"embedding_length", &c.HiddenSize, true}, {"feed_forward_length", &c.IntermediateSize, true}, {"block_count", &c.NumHiddenLayers, true},
+		{"attention.head_count", &c.NumAttentionHeads, true}, {"attention.head_count_kv", &c.NumKeyValueHeads, false},
+		{"context_length", &c.MaxPositionEmbeddings, true}, {"attention.key_length", &c.HeadDim, false},
+	} {
+		if f.need && !g.Meta.Has("llama."+f.key) {
+			return nil, fmt.Errorf("metadata llama.%s is missing", f.key)
+		}
+		if *f.to, err = g.Meta.Int("llama."+f.key, 0); err != nil {
+			return nil, err
+		}
+	}
+	if c.NumKeyValueHeads == 0 {
+		c.NumKeyValueHeads = c.NumAttentionHeads
+	}
+	if c.HeadDim == 0 && c.NumAttentionHeads > 0 {
+		c.HeadDim = c.HiddenSize / c.NumAttentionHeads
+	}
+	if c.RMSNormEps, err = g.Meta.Float("llama.attention.layer_norm_rms_epsilon", 1e-5); err != nil {
+		return nil, err
+	}
+	c.RMSNormEps = shortest(c.RMSNormEps)
+	if c.RopeTheta, err = g.Meta.Float("llama.rope.freq_base", 10000); err != nil {
+		return nil, err
+	}
+	if err := g.heads(c); err != nil {
+		return nil, err
+	}
+	return c, c.Validate()
+}
+
+// shortest is the decimal that a float32 stands for: 1e-05 rather than 9.999999747378752e-06.
+func shortest(x float64) float64 {
+	var y float64
+	if _, err := fmt.Sscan(fmt.Sprint(float32(x)), &y); err != nil {
+		return x
+	}
+	return y
+}
+
+// heads reads what depends on tensors: vocabulary, tied head, RoPE.
+func (g *File) heads(c *model.Config) error {
+	embed, ok := g.Tensor("token_embd.weight")
+	if !ok || len(embed.Shape) != 2 {
+		return fmt.Errorf("tensor \"token_embd.weight\" is missing, or no matrix")
+	}
+	c.VocabSize = embed.Shape[0]
+	_, untied := g.Tensor("output.weight")
+	c.TieWordEmbeddings = !untied
+	for _, key := range []string{"llama.attention.value_length", "llama.rope.dimension_count"} {
+		if n, err := g.Meta.Int(key, c.HeadDim); err != nil || n != c.HeadDim {
+			return fmt.Errorf("metadata %s: %d: expected the head's %d", key, n, c.HeadDim)
+		}
+	}
+	return g.ropeScaling(c)
+}
+
+func (g *File) ropeScaling(c *model.Config) error {
+	kind, err := g.Meta.String("llama.rope.scaling.type", "none")
+	if err != nil {
+		return err
+	}
+	factor, err := g.Meta.Float("llama.rope.scaling.factor", g.oldFactor())
+	if err != nil {
+		return err
+	}
+	switch {
+	case kind == "none" && factor == 1, kind == "linear" && factor == 1:
+	case kind == "none", kind == "linear":
+		c.RopeScaling = &model.RopeScaling{RopeType: model.RopeLinear, Factor: factor}
+	default:
+		return fmt.Errorf("metadata llama.rope.scaling.type: %q is not supported: expected none or linear", kind)
+	}
+	if t, ok := g.Tensor("rope_freqs.weight"); ok {
+		return g.ropeFactors(c, t)
+	}
+	return nil
+}
+
+// oldFactor is the linear factor under the key of older files.
+func (g *File) oldFactor() float64 {
+	f, err := g.Meta.Float("llama.rope.scale_linear", 1)
+	if err != nil || f == 0 {
+		return 1
+	}
+	return f
+}
+
+// ropeFactors finds the Llama 3 scaling whose frequencies the factors of a file give: the file has these, not the scaling's parameters.
+func (g *File) ropeFactors(c *model.Config, t *Tensor) error {
+	if t.Len() != c.HeadDim/2 {
+		return fmt.Errorf("tensor %q: %d values, expected %d", t.Name, t.Len(), c.HeadDim/2)
+	}
+	factors := make([]float32, t.Len())
+	if err := g.Float32s(factors, t); err != nil {
+		return err
+	}
+	plain := c.RopeFrequencies()
+	for _, factor := range []float64{8, 32, 16, 4, 2} {
+		try := *c
+		try.RopeScaling = &model.RopeScaling{RopeType: model.RopeLlama3, Factor: factor, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 8192}
+		same := true
+		for i, f := range try.RopeFrequencies() {
+			if want := plain[i] / float64(factors[i]); math.Abs(f-want) > 1e-5*want {
+				same = false
+			}
+		}
+		if same {
+			c.RopeScaling = try.RopeScaling
+			return nil
+		}
+	}
+	return fmt.Errorf("tensor %q: these are not the factors of Llama 3: convert the model from its Hugging Face folder", t.Name)
+}
+
+// Model reads configuration and weights.
+func (g *File) Model(cpu *kernel.CPU) (*model.Model, error) {
+	c, err := g.Config()
+	if err != nil {
+		return nil, err
+	}
+	l := model.NewLayout(c, model.NewPlan(c))
+	if err := g.check(l); err != nil {
+		return nil, fmt.Errorf("%s: %w", g.path, err)
+	}
+	m := model.New(c, cpu)
+	for i := range m.Layout.Tensors {
+		t := &m.Layout.Tensors[i]
+		from, _ := g.Tensor(nameOf(t.Name))
+		if err := g.Float32s(t.Of(m.W), from); err != nil {
+			return nil, err
+		}
+		if heads := rotatedHeads(c, t.Name); heads > 0 {
+			unrotate(t.Of(m.W), heads, c.HeadDim, c.HiddenSize)
+		}
+	}
+	return m, nil
+}
+
+// check compares the file's tensors with a layout before any weight is allocated.
+func (g *File) check(l *model.Layout) error {
+	known := map[string]bool{"rope_freqs.weight": true}
+	var names []string
+	for i := range l.Tensors {
+		t := &l.Tensors[i]
+		name := nameOf(t.Name)
+		from, ok := g.Tensor(name)
+		if !ok {
+			return fmt.Errorf("tensor %q is missing", name)
+		}
+		if fmt.Sprint(from.Shape) != fmt.Sprint(t.Shape) {
+			return fmt.Errorf("tensor %q has shape %v, expected %v by the metadata", name, from.Shape, t.Shape)
+		}
+		known[name] = true
+		names = append(names, name)
+	}
+	for i := range g.Tensors {
+		if name := g.Tensors[i].Name; !known[name] {
+			return fmt.Errorf("tensor %q has no place in a llama model (biases are not supported)%s", name, strict.Suggest(name, names))
+		}
+	}
+	return nil
+}
+
+// tensorNames pairs the ends of Hugging Face's names of a layer's tensors with llama.cpp's.
+var tensorNames = strings.NewReplacer("model.layers.", "blk.", "self_attn.q_proj", "attn_q", "self_attn.k_proj", "attn_k", "self_attn.v_proj", "attn_v",
+	"self_attn.o_proj", "attn_output", "mlp.gate_proj", "ffn_gate", "mlp.up_proj", "ffn_up", "mlp.down_proj", "ffn_down",
+	"input_layernorm", "attn_norm", "post_attention_layernorm", "ffn_norm", "model.embed_tokens", "token_embd", "model.norm", "output_norm", "lm_head", "output")
+
+// nameOf is llama.cpp's name of a tensor.
+func nameOf(name string) string { return tensorNames.Replace(name) }
+
+// rotatedHeads is how many heads a tensor has whose rows llama.cpp stores in another order, 0 for others.
+func rotatedHeads(c *model.Config, name string) int {
+	switch {
+	case strings.HasSuffix(name, "q_proj.weight"):
+		return c.NumAttentionHeads
+	case strings.HasSuffix(name, "k_proj.weight"):
+		return c.NumKeyValueHeads
+	}
+	return 0
+}
+
+// unrotate puts the rows of each head w[e, d] in the order of Hugging Face, whose RoPE turns rows i and i+e/2: llama.cpp's turns 2i and 2i+1.
+func unrotate(w []float32, heads, e, d int) {
+	head := make([]float32, e*d)
+	for h := range heads {
+		at := w[h*e*d : (h+1)*e*d]
+		copy(head, at)
+		for i := range e / 2 {
+			copy(at[i*d:(i+1)*d], head[2*i*d:])
+			copy(at[(e/2+i)*d:(e/2+i+1)*d], head[(2*i+1)*d:(2*i+2)*d])
+		}
+	}
+}
+
+// rotate undoes unrotate.
+func rotate(w []float32, heads, e, d int) {
+	head := make([]float32, e*d)
+	for h := range heads {
+		at := w[h*e*d : (h+1)*e*d]
+		copy(head, at)
+		for i := range e / 2 {
+			copy(at[2*i*d:(2*i+1)*d], head[i*d:(i+1)*d])
+			copy(at[(2*i+1)*d:(2*i+2)*d], head[(e/2+i)*d:(e/2+i+1)*d])
+		}
+	}
+}

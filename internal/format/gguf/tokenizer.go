@@ -1,0 +1,135 @@
+package gguf
+
+import (
+	"fmt"
+	"slices"
+
+	"mor/internal/token"
+)
+
+// The kinds of tokens, by llama.cpp's numbers.
+const (
+	tokenUnknown     = 2
+	tokenControl     = 3
+	tokenUserDefined = 4
+)
+
+// Tokenizer builds the tokenizer that the metadata describe.
+func (g *File) Tokenizer() (*token.Tokenizer, error) {
+	t, err := g.tokenizer()
+	if err != nil {
+		return nil, fmt.Errorf("%s: tokenizer: %w", g.path, err)
+	}
+	return t, nil
+}
+
+// vocabulary is what both kinds of tokenizer have.
+type vocabulary struct {
+	tokens  []string
+	types   []int64
+	added   []token.AddedToken
+	unknown int32
+	prefix  []int32
+}
+
+func (g *File) tokenizer() (*token.Tokenizer, error) {
+	kind, err := g.Meta.String("tokenizer.ggml.model", "")
+	if err != nil {
+		return nil, err
+	}
+	if kind != "gpt2" && kind != "llama" {
+		return nil, fmt.Errorf("tokenizer.ggml.model: %q is not supported: expected gpt2 or llama", kind)
+	}
+	v, err := g.vocabulary(kind == "llama")
+	if err != nil {
+		return nil, err
+	}
+	if kind == "llama" {
+		return g.sentence(v)
+	}
+	pre, err := g.Meta.String("tokenizer.ggml.pre", "gpt-2")
+	if err != nil {
+		return nil, err
+	}
+	merges, err := g.Meta.Strings("tokenizer.ggml.merges")
+	if err != nil {
+		return nil, err
+	}
+	return token.New(token.Vocab{Tokens: v.tokens, Merges: merges, Added: v.added, Pre: pre, Prefix: v.prefix})
+}
+
+func (g *File) vocabulary(sentence bool) (*vocabulary, error) {
+	v := &vocabulary{unknown: -1}
+	var err error
+	if v.tokens, err = g.Meta.Strings("tokenizer.ggml.tokens"); err != nil {
+		return nil, err
+	}
+	if v.types, err = g.Meta.Ints("tokenizer.ggml.token_type"); err != nil {
+		return nil, err
+	}
+	if v.types == nil {
+		v.types = make([]int64, len(v.tokens))
+	}
+	if len(v.types) != len(v.tokens) {
+		return nil, fmt.Errorf("tokenizer.ggml.token_type: %d values for %d tokens", len(v.types), len(v.tokens))
+	}
+	for id, kind := range v.types {
+		if kind == tokenControl || kind == tokenUserDefined || kind == tokenUnknown {
+			v.added = append(v.added, token.AddedToken{ID: int32(id), Content: v.tokens[id], Special: kind != tokenUserDefined})
+		}
+	}
+	unknown, err := g.Meta.Int("tokenizer.ggml.unknown_token_id", -1)
+	if err != nil {
+		return nil, err
+	}
+	if unknown >= 0 && unknown < len(v.tokens) {
+		v.unknown = int32(unknown)
+	}
+	bos, err := g.Meta.Bool("tokenizer.ggml.add_bos_token", sentence)
+	if err != nil || !bos {
+		return v, err
+	}
+	id, err := g.Meta.Int("tokenizer.ggml.bos_token_id", -1)
+	if err != nil {
+		return nil, err
+	}
+	if id < 0 || id >= len(v.tokens) {
+		return nil, fmt.Errorf("tokenizer.ggml.bos_token_id: %d is not in the vocabulary of %d, and add_bos_token asks for it", id, len(v.tokens))
+	}
+	v.prefix = []int32{int32(id)}
+	return v, nil
+}
+
+func (g *File) sentence(v *vocabulary) (*token.Tokenizer, error) {
+	scores, err := g.Meta.Floats("tokenizer.ggml.scores")
+	if err != nil {
+		return nil, err
+	}
+	prepend, err := g.Meta.Bool("tokenizer.ggml.add_space_prefix", true)
+	if err != nil {
+		return nil, err
+	}
+	s := token.Sentence{Tokens: v.tokens, Added: v.added, Unknown: v.unknown, Prefix: v.prefix, Prepend: prepend}
+	for _, x := range scores {
+		s.Scores = append(s.Scores, float32(x))
+	}
+	return token.NewSentence(s)
+}
+
+// StopTokens lists the tokens that end a text: end of sequence, end of turn.
+func (g *File) StopTokens() ([]int32, error) {
+	var out []int32
+	for _, key := range []string{"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"} {
+		id, err := g.Meta.Int(key, -1)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", g.path, err)
+		}
+		if id >= 0 && !slices.Contains(out, int32(id)) {
+			out = append(out, int32(id))
+		}
+	}
+	return out, nil
+}
+
+// ChatTemplate is the Jinja text that turns a conversation into a prompt, "" where there is none.
+func (g *File) ChatTemplate() (string, error) { return g.Meta.String("tokenizer.chat_template", "") }
