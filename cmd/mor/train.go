@@ -43,7 +43,7 @@ var trainUsage = map[string]string{
 	"kind": "kind of model: " + strings.Join(model.Kinds(), ", "),
 	"data": "files, folders or globs of text, code, .jsonl; also .gz, .zst, .tar.gz (default: the Go installation's source)", "text_field": "field of a .jsonl line that holds the text",
 	"max_bytes": "read at most so much text (0: all)", "valid_fraction": "share of the documents held out", "valid_max_bytes": "most held-out text kept",
-	"tokenizer": "a tokenizer.json (default: one is trained on the data)", "vocab_size": "tokens of the tokenizer that is trained",
+	"tokenizer": "a tokenizer.json, a folder or run that has one, or a .gguf file (default: one is trained on the data)", "vocab_size": "tokens of the tokenizer that is trained",
 	"pre_tokenizer": "what it splits text with before it merges: " + strings.Join(token.PreTokenizers(), ", "),
 	"document_mask": "attention stays inside its document", "context": "tokens of a sequence", "batch": "sequences of a step",
 	"micro_batch": "sequences computed at once", "steps": "steps to train", "seed": "seed of weights and data order", "threads": "compute threads (0: one for each CPU)",
@@ -298,7 +298,7 @@ func (r *trainRun) tokenizer(ctx context.Context, o *train.Options, opt corpus.O
 	case resumed != "":
 		return token.Load(filepath.Join(resumed, folder.TokenizerFile))
 	case o.Tokenizer != "":
-		return token.Load(o.Tokenizer)
+		return openTokenizer(o.Tokenizer)
 	case o.Init != "":
 		if tok, err := folder.Tokenizer(o.Init); tok != nil || err != nil {
 			return tok, err

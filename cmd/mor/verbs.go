@@ -14,6 +14,7 @@ func verbs() []*cobra.Command {
 		newEval(),
 		newInspect(),
 		newConvert(),
+		newTokenizer(),
 		newBench(),
 	}
 }
