@@ -7,6 +7,8 @@ import (
 	"math/bits"
 	"os"
 	"slices"
+
+	"mor/internal/quant"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 type Tensor struct {
 	Name   string
 	Shape  []int // the slowest dimension first, as everywhere in mor: a matrix is [out, in]
-	Type   Type
+	Type   quant.Type
 	offset int64 // in the file
 	size   int64 // bytes
 }
@@ -127,18 +129,17 @@ func (g *File) entry(r *reader) error {
 		}
 		t.Shape = append(t.Shape, int(d))
 	}
-	t.Type, t.offset = Type(r.u32()), int64(r.u64())
+	t.Type, t.offset = quant.Type(r.u32()), int64(r.u64())
 	if r.err != nil {
 		return fmt.Errorf("tensor %q: %w", t.Name, r.err)
 	}
-	f, ok := formatOf(t.Type)
-	if !ok {
+	if !t.Type.Known() {
 		return fmt.Errorf("tensor %q: %s: expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K", t.Name, t.Type)
 	}
-	if n > 0 && t.Shape[0]%f.values != 0 {
-		return fmt.Errorf("tensor %q: rows of %d values: expected a multiple of %s's %d", t.Name, t.Shape[0], t.Type, f.values)
+	if n > 0 && t.Shape[0]%t.Type.Values() != 0 {
+		return fmt.Errorf("tensor %q: rows of %d values: expected a multiple of %s's %d", t.Name, t.Shape[0], t.Type, t.Type.Values())
 	}
-	t.size = int64(values) / int64(f.values) * int64(f.bytes)
+	t.size = int64(values) / int64(t.Type.Values()) * int64(t.Type.Bytes())
 	slices.Reverse(t.Shape)
 	if _, twice := g.index[t.Name]; twice {
 		return fmt.Errorf("tensor %q occurs twice", t.Name)

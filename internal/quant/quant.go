@@ -1,4 +1,5 @@
-package gguf
+// Package quant stores numbers in blocks of few bits: the block formats of ggml, which GGUF files hold and the kernels run on.
+package quant
 
 import (
 	"encoding/binary"
@@ -11,7 +12,7 @@ import (
 // Type is how the values of a tensor are stored: ggml's number for it.
 type Type uint32
 
-// The types that are read.
+// The types that are known.
 const (
 	F32  Type = 0
 	F16  Type = 1
@@ -62,6 +63,30 @@ func formatOf(t Type) (format, bool) {
 		return format{"Q6_K", 256, 210, expandQ6K, nil}, true
 	}
 	return format{}, false
+}
+
+// Known tells whether the type is one of the constants.
+func (t Type) Known() bool {
+	_, ok := formatOf(t)
+	return ok
+}
+
+// Values is how many values a block holds.
+func (t Type) Values() int {
+	f, _ := formatOf(t)
+	return f.values
+}
+
+// Bytes is how many bytes a block takes.
+func (t Type) Bytes() int {
+	f, _ := formatOf(t)
+	return f.bytes
+}
+
+// CanShrink tells whether Shrink makes blocks of the type.
+func (t Type) CanShrink() bool {
+	f, _ := formatOf(t)
+	return f.shrink != nil
 }
 
 func (t Type) String() string {
