@@ -109,7 +109,11 @@ func newBenchStep() *cobra.Command {
   mor bench step --size 135m --layers 32 --batch 1x2048 --kind expert,expert+kv_sharing,expert+kv_update`,
 		Long: `Measure training steps on random tokens with random weights. --kind names a kind of model and, behind plus signs, what is added to it: ` + strings.Join(bench.Changes(), ", ") + `.
 Beside each model stands what it saves of the FLOPs and of the time of the first one. Times are compared in units of the peak that was measured around
-each step, so that a machine which is shared does not decide. FLOPs are counted at the depths that the tokens of the step took.`,
+each step, so that a machine which is shared does not decide. FLOPs are counted at the depths that the tokens of the step took.
+
+Under each model stands its roofline table: each kernel of a step with its calls and the time of one, its share of the step, what it reaches, and how
+much that is of the peak of its kind, measured in the same minutes: of the fp32 multiply-adds for products (with the part of the time that lays out
+operands) and attention, of the memory's bandwidth for the others. Attention backward counts its five products. The rest is what no kernel accounts for.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.OutOrStdout()) },
 	}
@@ -191,5 +195,8 @@ func (b *stepBench) print(w io.Writer, enc *json.Encoder, s *bench.Step) error {
 	_, err := fmt.Fprintf(w, "%-5s %-20s %dx%d  depth %.2f %-4s  %s parameters  %8.1f tokens/s  %7.1f GFLOP/s  %4.1f %% of peak  forward %.3f s of %.3f s  saves %5.1f %% of FLOPs, %5.1f %% of time  peak memory so far %s\n",
 		s.Size, s.Kind, s.Batch, s.Context, s.MeanDepth, s.Routing, short(float64(s.Parameters)), s.TokensPerS, s.FLOPS/1e9, 100*s.Share, s.ForwardTime, s.Spread.Median,
 		100*s.FLOPsSaved, 100*s.TimeSaved, formatSize(s.PeakMemory))
+	for _, k := range s.Kernels {
+		fmt.Fprintln(w, k)
+	}
 	return err
 }

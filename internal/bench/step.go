@@ -28,6 +28,8 @@ type Step struct {
 	FLOPsSaved  float64 `json:"flops_saved"`       // share, against the first model measured
 	TimeSaved   float64 `json:"time_saved"`        // share, both times in units of the peak at the time
 	PeakMemory  int64   `json:"peak_memory"`       // bytes, of the process so far
+
+	Kernels []KernelUse `json:"kernels"` // the roofline table
 }
 
 // Against fills in what a step saves against another.
@@ -57,8 +59,13 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	}
 	s := &stepper{m: m, opt: opt, batch: b, tape: m.NewTape(), grads: memory.Make[float32](m.Layout.Size)}
 	var times, forwards, shares []float64
-	var work float64
+	var work, seconds float64
+	top := peaks{0, cpu.Bandwidth()}
+	defer cpu.Profile(false)
 	for i := range repetitions + 1 {
+		if i == 1 {
+			cpu.Profile(true)
+		}
 		peak := cpu.Peak()
 		forward := elapsed(s.forward)
 		t := forward + elapsed(s.backward)
@@ -69,12 +76,16 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 			return Step{}, s.err
 		}
 		if i > 0 {
-			times, forwards, shares = append(times, t), append(forwards, forward), append(shares, work/t/(peak/2+cpu.Peak()/2))
+			peak = peak/2 + cpu.Peak()/2
+			times, forwards, shares = append(times, t), append(forwards, forward), append(shares, work/t/peak)
+			top.flops += peak / float64(repetitions)
+			seconds += t
 		}
 	}
 	sp := spread(times)
 	out := Step{Batch: batch, Context: context, Parameters: m.Layout.Size, Spread: sp, TokensPerS: float64(b.Rows()) / sp.Median, FLOPs: work,
-		FLOPS: work / sp.Median, Share: spread(shares).Median, ForwardTime: spread(forwards).Median, MeanDepth: s.meanDepth()}
+		FLOPS: work / sp.Median, Share: spread(shares).Median, ForwardTime: spread(forwards).Median, MeanDepth: s.meanDepth(),
+		Kernels: rooflines(c, cpu.Usages(), repetitions, seconds, top)}
 	if c.Expert() {
 		out.Routing = model.TopK.String()
 	}
@@ -129,9 +140,9 @@ func (s *stepper) backward() {
 	if s.err != nil {
 		return
 	}
-	clear(s.grads)
-	s.m.Backward(s.tape, s.grads, model.Norm{Targets: s.batch.Rows() - 1, Share: 1}, &s.losses)
 	cpu := s.m.CPU()
+	cpu.Clear(s.grads)
+	s.m.Backward(s.tape, s.grads, model.Norm{Targets: s.batch.Rows() - 1, Share: 1}, &s.losses)
 	norms, _ := s.opt.Norms(cpu, s.grads)
 	s.opt.Update(cpu, s.m.W, s.grads, norms, 1e-3)
 }

@@ -11,6 +11,7 @@ type Range struct{ Lo, Hi []int32 }
 // Attention computes o[n, h·e] = softmax(q·kᵀ/√e)·v over each row's range, and lse[n, h], the logsumexp of its scores, which backward
 // needs. Rows of q lie qs apart, those of k and v kvs apart, those of o h·e apart.
 func (c *CPU) Attention(o, lse, q, k, v []float32, qs, kvs int, a Heads, span Range) {
+	defer c.Done(c.Start(), attentionWork("attention", 2, len(span.Lo)*2*(a.H+a.K)*a.E, a, span))
 	if len(span.Lo) == 0 {
 		return
 	}
@@ -27,6 +28,7 @@ func (c *CPU) Attention(o, lse, q, k, v []float32, qs, kvs int, a Heads, span Ra
 // AttentionBackward sets dq (rows dqs apart) and adds to dk and dv (rows dkvs apart) the gradients of Attention, from do[n, h·e] and what
 // Attention read and wrote.
 func (c *CPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v []float32, dqs, dkvs, qs, kvs int, a Heads, span Range) {
+	defer c.Done(c.Start(), attentionWork("attention backward", 5, len(span.Lo)*4*(a.H+a.K)*a.E, a, span))
 	if len(span.Lo) == 0 {
 		return
 	}

@@ -68,6 +68,7 @@ func (c *CPU) pack(dst []float32, b operandB, n, k int) {
 		c.packPlain(dst, b.data, b.ld, w, n, k)
 		return
 	}
+	defer c.profile.packed(c.Start())
 	t := &c.task.pack
 	*t = packTask{dst, b.data, b.ld, w, n, k, true}
 	c.pool.Run((n+w-1)/w, 1, t)
@@ -76,6 +77,7 @@ func (c *CPU) pack(dst []float32, b operandB, n, k int) {
 
 // packPlain writes src(p,j), at p·ld+j, in panels [n/w][k][w], the last one filled up with zeros. Rows of src are read from end to end.
 func (c *CPU) packPlain(dst, src []float32, ld, w, n, k int) {
+	defer c.profile.packed(c.Start())
 	t := &c.task.pack
 	*t = packTask{dst, src, ld, w, n, k, false}
 	c.pool.Run(k, 32, t)
@@ -235,6 +237,7 @@ func (c *CPU) Pack(p *Packed, w []float32, in, out int) *Packed {
 		p = &Packed{}
 	}
 	p.in, p.out, p.level = in, out, c.level
+	defer c.Done(c.Start(), sweepWork("pack", 2*in*out))
 	if c.level == Generic {
 		p.panels = append(p.panels[:0], w[:in*out]...)
 		return p
@@ -250,6 +253,7 @@ func (c *CPU) LinearPacked(y, x []float32, w *Packed, n int, acc bool) {
 		c.Linear(y, x, w.panels, n, w.in, w.out, acc)
 		return
 	}
+	defer c.Done(c.Start(), productWork("linear", n, w.in, w.out))
 	if n > 0 {
 		c.multiply(y, operandA{x, w.in, false}, w.panels, n, w.out, w.in, acc)
 	}

@@ -29,9 +29,10 @@ func (l Level) String() string { return levelNames[l] }
 
 // CPU computes with one level on one pool of workers. It is not safe for concurrent use.
 type CPU struct {
-	pool  *parallel.Pool
-	level Level
-	task  tasks
+	pool    *parallel.Pool
+	level   Level
+	task    tasks
+	profile profile
 }
 
 // New returns a CPU of the given level with so many workers; fewer than 1 means one for each CPU.

@@ -3,6 +3,7 @@ package kernel
 // Linear computes y[n,out] = x[n,in]·w[out,in]ᵀ, added to y when acc is set. Each element is one chain of
 // multiply-adds over in, ascending, starting from y when acc is set and from zero otherwise.
 func (c *CPU) Linear(y, x, w []float32, n, in, out int, acc bool) {
+	defer c.Done(c.Start(), productWork("linear", n, in, out))
 	if c.level != Generic {
 		c.product(y, operandA{x, in, false}, operandB{w, in, true}, n, out, in, acc)
 		return
@@ -15,6 +16,7 @@ func (c *CPU) Linear(y, x, w []float32, n, in, out int, acc bool) {
 
 // LinearBackwardInput computes dx[n,in] = dy[n,out]·w[out,in], added to dx when acc is set. Each element is one chain over out, ascending.
 func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool) {
+	defer c.Done(c.Start(), productWork("dx", n, in, out))
 	if c.level != Generic {
 		c.product(dx, operandA{dy, out, false}, operandB{w, in, false}, n, in, out, acc)
 		return
@@ -28,6 +30,7 @@ func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool)
 // LinearBackwardWeight adds dyᵀ·x to dw[out,in], with dy[n,out] and x[n,in]. Each element is one chain over the rows,
 // ascending, starting from dw: rows in two calls give the same bits as in one.
 func (c *CPU) LinearBackwardWeight(dw, dy, x []float32, n, in, out int) {
+	defer c.Done(c.Start(), productWork("dw", n, in, out))
 	if c.level != Generic {
 		c.transposedProduct(dw, dy, x, out, in, n)
 		return

@@ -4,6 +4,7 @@ import "math"
 
 // RMSNorm computes y[n,d] = x·rstd·w with rstd[n] = 1/√(mean(x²)+eps) of each row, which backward needs.
 func (c *CPU) RMSNorm(y, rstd, x, w []float32, n, d int, eps float32) {
+	defer c.Done(c.Start(), sweepWork("rmsnorm", 2*n*d))
 	t := &c.task.norm
 	*t = normTask{c.level, y, rstd, x, w[:d], d, eps}
 	c.pool.Run(n, rowGrain(d), t)
@@ -12,6 +13,7 @@ func (c *CPU) RMSNorm(y, rstd, x, w []float32, n, d int, eps float32) {
 
 // RMSNormBackward adds to dx[n,d] and dw[d] the gradients of RMSNorm. dw is reduced over the rows in order, starting from dw.
 func (c *CPU) RMSNormBackward(dx, dw, dy, x, w, rstd []float32, n, d int) {
+	defer c.Done(c.Start(), sweepWork("rmsnorm backward", 4*n*d))
 	t := &c.task.dnorm
 	*t = dnormTask{c.level, dx, dy, x, w[:d], rstd, d}
 	c.pool.Run(n, rowGrain(d), t)
@@ -22,6 +24,7 @@ func (c *CPU) RMSNormBackward(dx, dw, dy, x, w, rstd []float32, n, d int) {
 // RoPE rotates x in place: rows of h heads of e values at x[i*stride:], by the angles of position pos[i]. The two halves of a
 // head form the pairs. table holds, for each position, e/2 cosines and then e/2 sines. inverse turns back, which is the backward.
 func (c *CPU) RoPE(x, table []float32, pos []int32, h, e, stride int, inverse bool) {
+	defer c.Done(c.Start(), sweepWork("rope", 2*len(pos)*h*e))
 	t := &c.task.rope
 	*t = ropeTask{c.level, x, table, pos, h, e, stride, 1}
 	if inverse {
@@ -33,6 +36,7 @@ func (c *CPU) RoPE(x, table []float32, pos []int32, h, e, stride int, inverse bo
 
 // SwiGLU computes y[n,f] = silu(gate)·up, with gu[n,2f] holding each row's gate and then its up values.
 func (c *CPU) SwiGLU(y, gu []float32, n, f int) {
+	defer c.Done(c.Start(), sweepWork("swiglu", 3*n*f))
 	t := &c.task.swiglu
 	*t = swigluTask{c.level, y, gu, f}
 	c.pool.Run(n, rowGrain(f), t)
@@ -41,6 +45,7 @@ func (c *CPU) SwiGLU(y, gu []float32, n, f int) {
 
 // SwiGLUBackward computes dgu[n,2f] from dy[n,f] and gu[n,2f]. dgu may be gu.
 func (c *CPU) SwiGLUBackward(dgu, dy, gu []float32, n, f int) {
+	defer c.Done(c.Start(), sweepWork("swiglu backward", 5*n*f))
 	t := &c.task.dswiglu
 	*t = dswigluTask{c.level, dgu, dy, gu, f}
 	c.pool.Run(n, rowGrain(f), t)
@@ -51,6 +56,7 @@ func (c *CPU) SwiGLUBackward(dgu, dy, gu []float32, n, f int) {
 // place into its gradient times scale: (softmax − onehot)·scale. A negative target means none: loss 0, gradient 0. With scale 0 the
 // logits are left as they are.
 func (c *CPU) CrossEntropy(loss, logits []float32, targets []int32, v int, scale float32) {
+	defer c.Done(c.Start(), sweepWork("cross-entropy", 2*len(targets)*v))
 	t := &c.task.crossent
 	*t = crossEntropyTask{c.level, loss, logits, targets, v, scale}
 	c.pool.Run(len(targets), 1, t)

@@ -4,61 +4,79 @@ package kernel
 
 // Add computes y += x.
 func (c *CPU) Add(y, x []float32) {
+	defer c.Done(c.Start(), sweepWork("add", 3*len(y)))
 	c.elements(spanTask{op: (*spanTask).add, dst: y, src: x[:len(y)]})
+}
+
+// Clear computes y = 0.
+func (c *CPU) Clear(y []float32) {
+	defer c.Done(c.Start(), sweepWork("clear", len(y)))
+	c.elements(spanTask{op: (*spanTask).clear, dst: y})
 }
 
 // Scale computes y *= s.
 func (c *CPU) Scale(y []float32, s float32) {
+	defer c.Done(c.Start(), sweepWork("scale", 2*len(y)))
 	c.elements(spanTask{op: (*spanTask).scale, dst: y, s: s})
 }
 
 // GatherRows computes dst[i] = src[rows[i]] for rows of d values.
 func (c *CPU) GatherRows(dst, src []float32, rows []int32, d int) {
+	defer c.Done(c.Start(), sweepWork("gather", 2*len(rows)*d))
 	c.rows(len(rows), rowTask{op: (*rowTask).gather, dst: dst, src: src, index: rows, d: d})
 }
 
 // ScatterAddRows computes dst[rows[i]] += src[i] for rows of d values. No row may occur twice.
 func (c *CPU) ScatterAddRows(dst, src []float32, rows []int32, d int) {
+	defer c.Done(c.Start(), sweepWork("scatter", 3*len(rows)*d))
 	c.rows(len(rows), rowTask{op: (*rowTask).scatterAdd, dst: dst, src: src, index: rows, d: d})
 }
 
 // ScatterAddScaled computes dst[rows[i]] += g[i]·src[i] for rows of d values. No row may occur twice.
 func (c *CPU) ScatterAddScaled(dst, src, g []float32, rows []int32, d int) {
+	defer c.Done(c.Start(), sweepWork("scatter", 3*len(rows)*d))
 	c.rows(len(rows), rowTask{op: (*rowTask).scatterAddScaled, dst: dst, src: src, w: g, index: rows, d: d})
 }
 
 // DotRows computes out[i] = a[i]·b[i] for n rows of d values.
 func (c *CPU) DotRows(out, a, b []float32, n, d int) {
+	defer c.Done(c.Start(), sweepWork("dot rows", 2*n*d))
 	c.rows(n, rowTask{op: (*rowTask).dot, dst: out, src: a, w: b, d: d})
 }
 
 // ScaleRows computes dst[i] = g[i]·src[i] for n rows of d values. dst may be src.
 func (c *CPU) ScaleRows(dst, src, g []float32, n, d int) {
+	defer c.Done(c.Start(), sweepWork("scale rows", 2*n*d))
 	c.rows(n, rowTask{op: (*rowTask).scale, dst: dst, src: src, w: g, d: d})
 }
 
 // MulVec computes y[i] = x[i]∘w for n rows of d values. y may be x.
 func (c *CPU) MulVec(y, x, w []float32, n, d int) {
+	defer c.Done(c.Start(), sweepWork("encoding", 2*n*d))
 	c.rows(n, rowTask{op: (*rowTask).mulVec, dst: y, src: x, w: w, d: d})
 }
 
 // MulVecBackwardWeight adds to dw[d] the gradient of MulVec's w, Σ dy[i]∘x[i] in the order of the rows.
 func (c *CPU) MulVecBackwardWeight(dw, dy, x []float32, n, d int) {
+	defer c.Done(c.Start(), sweepWork("encoding", 2*n*d))
 	c.columns(columnTask{op: (*columnTask).mulVecWeight, dw: dw, dy: dy, x: x, n: n, d: d})
 }
 
 // EmbedBackward adds dy[i] to dw[tokens[i]] in the order of the rows of d values.
 func (c *CPU) EmbedBackward(dw, dy []float32, tokens []int32, d int) {
+	defer c.Done(c.Start(), sweepWork("embedding backward", 3*len(tokens)*d))
 	c.columns(columnTask{op: (*columnTask).embed, dw: dw, dy: dy, index: tokens, n: len(tokens), d: d})
 }
 
 // GELU computes y = x·Φ(x), the form with erf. y may be x.
 func (c *CPU) GELU(y, x []float32) {
+	defer c.Done(c.Start(), sweepWork("gelu", 2*len(y)))
 	c.elements(spanTask{op: (*spanTask).gelu, dst: y, src: x[:len(y)]})
 }
 
 // GELUBackward computes dx from dy and what GELU read. dx may be dy.
 func (c *CPU) GELUBackward(dx, dy, x []float32) {
+	defer c.Done(c.Start(), sweepWork("gelu", 3*len(dx)))
 	c.elements(spanTask{op: (*spanTask).dgelu, dst: dx, src: dy[:len(dx)], x: x[:len(dx)]})
 }
 
@@ -80,6 +98,7 @@ func (c *CPU) elements(t spanTask) {
 
 func (t *spanTask) Do(_, lo, hi int) { t.op(t, lo, hi) }
 func (t *spanTask) add(lo, hi int)   { t.level.add(t.dst[lo:hi], t.src[lo:hi]) }
+func (t *spanTask) clear(lo, hi int) { clear(t.dst[lo:hi]) }
 func (t *spanTask) scale(lo, hi int) { t.level.scale(t.dst[lo:hi], t.dst[lo:hi], t.s) }
 func (t *spanTask) gelu(lo, hi int)  { geluGeneric(t.dst[lo:hi], t.src[lo:hi]) }
 func (t *spanTask) dgelu(lo, hi int) { dgeluGeneric(t.dst[lo:hi], t.src[lo:hi], t.x[lo:hi]) }

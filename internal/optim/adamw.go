@@ -104,6 +104,7 @@ func NewAdamW(c Config, segments []Segment, size int) (*AdamW, error) {
 // with a NaN or an infinity in it, -1 where there is none. grads has the slab's length; the returned slice is overwritten
 // by the next call. The result does not depend on the number of workers.
 func (a *AdamW) Norms(cpu *kernel.CPU, grads []float32) (norms []float64, nonFinite int) {
+	defer cpu.Done(cpu.Start(), kernel.Work{Kernel: "gradient norm", Bytes: 4 * float64(len(grads))})
 	a.norm.grads, a.norm.level = grads, cpu.Level()
 	cpu.Pool().Run(len(a.blocks), blocksPerTask, &a.norm)
 	clear(a.norms)
@@ -125,6 +126,7 @@ func (a *AdamW) Norms(cpu *kernel.CPU, grads []float32) (norms []float64, nonFin
 // and moves params. lr is the learning rate of this step. params and grads have the slab's length; grads stay as they are.
 // The result does not depend on the number of workers.
 func (a *AdamW) Update(cpu *kernel.CPU, params, grads []float32, norms []float64, lr float64) {
+	defer cpu.Done(cpu.Start(), kernel.Work{Kernel: "adamw", Bytes: 4 * 7 * float64(len(params))})
 	a.Steps++
 	c := a.config
 	correction1 := 1 - math.Pow(c.Beta1, float64(a.Steps))

@@ -145,7 +145,7 @@ func (t *Trainer) Step(r *Record) error {
 	o := &t.Options
 	step := t.State.Step + 1
 	*r = Record{Type: "step", Step: step, LR: o.schedule().At(step), Load: r.Load[:0]}
-	clear(t.grads)
+	t.Model.CPU().Clear(t.grads)
 	t.cuts = t.cuts[:0]
 	parts := o.Batch / o.MicroBatch
 	norm := model.Norm{Targets: o.Batch * o.Context, Share: 1 / float64(parts)}
