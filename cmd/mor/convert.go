@@ -17,6 +17,7 @@ import (
 	"mor/internal/format/reference"
 	"mor/internal/kernel"
 	"mor/internal/model"
+	"mor/internal/source"
 	"mor/internal/strict"
 	"mor/internal/uptrain"
 )
@@ -126,11 +127,11 @@ func (c *convertCommand) run(cmd *cobra.Command, src, dst string) error {
 	if err != nil {
 		return err
 	}
-	tok, err := folder.Tokenizer(out.Source)
+	tok, err := source.Tokenizer(out.Source)
 	if err != nil {
 		return err
 	}
-	if err := folder.Save(dst, m, tok, nil); err != nil {
+	if err := folder.Save(dst, m, folder.SaveOptions{Tokenizer: tok}); err != nil {
 		return err
 	}
 	out.Config, out.Parameters = m.Config, m.Layout.Size
@@ -198,7 +199,7 @@ func (c *convertCommand) recursive(cmd *cobra.Command, cpu *kernel.CPU, out *con
 	if out.Source, err = resolveModel(out.Source); err != nil {
 		return nil, err
 	}
-	src, err := folder.Open(out.Source, cpu)
+	src, err := source.Open(out.Source, cpu)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +209,7 @@ func (c *convertCommand) recursive(cmd *cobra.Command, cpu *kernel.CPU, out *con
 			lora.Targets = lora.Targets[:4]
 		}
 	}
-	m, report, err := uptrain.Convert(src, o)
+	m, report, err := uptrain.Convert(src.Model, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", out.Source, err)
 	}

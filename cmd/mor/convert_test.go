@@ -40,7 +40,7 @@ func vanillaFolder(t *testing.T, layers int) string {
 	m := model.New(c, cpu)
 	m.Init(3)
 	dir := filepath.Join(t.TempDir(), "vanilla")
-	if err := folder.Save(dir, m, nil, nil); err != nil {
+	if err := folder.Save(dir, m, folder.SaveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -80,10 +80,11 @@ func (e *evalCommand) run(ctx context.Context, out io.Writer, path string) error
 		return err
 	}
 	defer cpu.Close()
-	m, tok, err := openModel(dir, cpu)
+	opened, err := openModel(dir, cpu)
 	if err != nil {
 		return err
 	}
+	m, tok := opened.Model, opened.Tokenizer
 	if e.options.Context == 0 {
 		e.options.Context = m.Config.MaxPositionEmbeddings
 	}

@@ -17,6 +17,7 @@ import (
 	"mor/internal/infer"
 	"mor/internal/model"
 	"mor/internal/report"
+	"mor/internal/source"
 	"mor/internal/train"
 )
 
@@ -36,14 +37,15 @@ func newGenerate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate [MODEL] [PROMPT]",
 		Short: "Continue a prompt, and show how many recursions each token took",
-		Long: `Continue a prompt with a model: a model folder, or the directory of a training run, whose latest checkpoint is taken. A single argument
-that is no directory is the prompt, and the model is that of ` + train.Defaults().Out + `. The prompt - is read from standard input. Without a prompt a
-new text begins.
+		Long: `Continue a prompt with a model: a model folder (mor's or Hugging Face's), a GGUF file, or the directory of a training run, whose latest checkpoint
+is taken. A single argument that is neither is the prompt, and the model is that of ` + train.Defaults().Out + `. The prompt - is read from standard
+input. Without a prompt a new text begins. The text ends at the end-of-text token, and at those that the model's generation_config.json or GGUF metadata name.
 
 Standard output gets the prompt and its continuation as it is written, or with --json one object. Standard error gets a line with speeds and depths. Routing
 is causal: a token never depends on what follows it. The same seed, options and model write the same text, with any number of threads.`,
 		Example: `  mor generate "func main() {"                             # the model of runs/default
   mor generate runs/default "func main() {" --show-depth
+  mor generate model.gguf "Once upon a time" --temperature 0
   mor generate model-folder --prompt-file prompt.txt --max-tokens 100 --stop $'\n\n'
   git diff | mor generate model-folder - --temperature 0   # the best token, always
   mor generate "if err" --max-recursion 1                  # shallower, and faster
@@ -103,12 +105,13 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer cpu.Close()
-	m, tok, err := openModel(dir, cpu)
+	m, err := openModel(dir, cpu)
 	if err != nil {
 		return err
 	}
 	m.Pack()
-	s, err := infer.NewSession(m, tok)
+	o.StopTokens = m.Stops
+	s, err := infer.NewSession(m.Model, m.Tokenizer)
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
@@ -153,7 +156,7 @@ func (g *generateCommand) arguments(args []string, stdin io.Reader) (path, promp
 	case 2:
 		path, prompt = args[0], args[1]
 	case 1:
-		if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
+		if info, err := os.Stat(args[0]); err == nil && (info.IsDir() || source.IsFile(args[0])) {
 			return args[0], "", nil
 		}
 		if prompt = args[0]; strings.ContainsRune(prompt, os.PathSeparator) && !strings.ContainsAny(prompt, " \t\n") {

@@ -38,7 +38,7 @@ func tinyModel(t *testing.T) string {
 	m := model.New(c, cpu)
 	m.Init(3)
 	dir := filepath.Join(t.TempDir(), "model")
-	if err := folder.Save(dir, m, tok, nil); err != nil {
+	if err := folder.Save(dir, m, folder.SaveOptions{Tokenizer: tok}); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -5,15 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"mor/internal/format/folder"
-	"mor/internal/format/safetensors"
 	"mor/internal/model"
+	"mor/internal/source"
 	"mor/internal/strict"
 )
 
@@ -31,12 +30,14 @@ func newInspect() *cobra.Command {
 		Use:   "inspect MODEL",
 		Short: "Show a model's plan, tensors, parameters, FLOPs and cache, beside the vanilla model of the same depth",
 		Long: `Show what a model is made of and what a token costs: its plan by segment, parameters, FLOPs and bytes of keys and values, beside the
-vanilla model of the same effective depth. MODEL is a model folder, a run directory or a config.json, which needs no weights beside it.
+vanilla model of the same effective depth. MODEL is a model folder (mor's or Hugging Face's), a GGUF file,
+a run directory or a config.json, which needs no weights beside it.
 
 FLOPs are averages over the tokens of a sequence of --context tokens: two for each matrix value that a token uses, and the causal half of
 attention. An adaptive model is counted at the share of tokens that training gives each recursion; --shares counts others.`,
 		Example: `  mor inspect runs/default
   mor inspect --tensors model-folder
+  mor inspect --tensors model.gguf                  # with the type of each
   mor inspect --context 512 --kv-dtype bf16 config.json
   mor inspect --shares 0.9,0.5,0.2 model-folder     # as measured under causal routing`,
 		Args: cobra.ExactArgs(1),
@@ -124,11 +125,7 @@ func (c *inspectCommand) inspect(path string) (*inspection, error) {
 	if !ok {
 		return nil, fmt.Errorf("--kv-dtype: %q: expected fp32 or bf16%s", c.kvDtype, strict.Suggest(c.kvDtype, []string{"fp32", "bf16"}))
 	}
-	configPath, weightsPath, err := inspected(path)
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := model.ReadConfig(configPath)
+	cfg, stored, err := inspected(path)
 	if err != nil {
 		return nil, err
 	}
@@ -153,27 +150,26 @@ func (c *inspectCommand) inspect(path string) (*inspection, error) {
 	in.KV.Sequence, in.KV.SequencePlain = in.KV.PerToken*float64(c.context), in.KV.PerTokenPlain*float64(c.context)
 	plan := model.NewPlan(cfg)
 	in.Plan = planInfo(plan)
-	tensors, err := in.weights(weightsPath, model.NewLayout(cfg, plan))
-	if c.tensors {
-		in.Tensors = tensors
-	}
-	return in, err
+	in.weights(stored, model.NewLayout(cfg, plan), c.tensors)
+	return in, nil
 }
 
-// inspected finds the files of a model; there may be no weights.
-func inspected(path string) (config, weights string, err error) {
-	if info, err := os.Stat(path); err == nil && !info.IsDir() {
-		return path, "", nil
+// inspected reads a model's configuration and describes its weights; there may be none.
+func inspected(path string) (*model.Config, *source.Weights, error) {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() && !source.IsFile(path) {
+		c, err := folder.ReadConfig(path)
+		return c, nil, err
 	}
-	dir, err := resolveModel(path)
+	path, err := resolveModel(path)
 	if err != nil {
-		return "", "", err
+		return nil, nil, err
 	}
-	weights = filepath.Join(dir, folder.WeightsFile)
-	if _, err := os.Stat(weights); err != nil {
-		weights = ""
+	c, err := source.Config(path)
+	if err != nil {
+		return nil, nil, err
 	}
-	return filepath.Join(dir, folder.ConfigFile), weights, nil
+	w, err := source.ReadWeights(path, c)
+	return c, w, err
 }
 
 func planInfo(p *model.Plan) []segmentInfo {
@@ -194,41 +190,30 @@ func planInfo(p *model.Plan) []segmentInfo {
 	return out
 }
 
-// weights lists the tensors, and compares them with those in the file at path unless that is empty.
-func (in *inspection) weights(path string, layout *model.Layout) ([]tensorInfo, error) {
-	out := make([]tensorInfo, len(layout.Tensors))
-	for i, t := range layout.Tensors {
-		out[i] = tensorInfo{Name: t.Name, Shape: t.Shape, Values: t.Len, Decay: t.Decay && !t.Frozen, Frozen: t.Frozen}
+// weights describes the tensors, and how they are stored where they are.
+func (in *inspection) weights(stored *source.Weights, layout *model.Layout, list bool) {
+	if stored != nil {
+		in.Weights = &weightsInfo{File: stored.Files[0]}
+		if n := len(stored.Files); n > 1 {
+			in.Weights.File = fmt.Sprintf("%d files", n)
+		}
 	}
-	if path == "" {
-		return out, nil
-	}
-	file, err := safetensors.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	in.Weights = &weightsInfo{File: filepath.Base(path)}
 	var types []string
-	for i := range out {
-		info, ok := file.Info(out[i].Name)
-		if !ok {
-			return nil, fmt.Errorf("%s: tensor %s is missing: the file does not belong to the %s beside it", path, out[i].Name, folder.ConfigFile)
+	for _, t := range layout.Tensors {
+		info := tensorInfo{Name: t.Name, Shape: t.Shape, Values: t.Len, Decay: t.Decay && !t.Frozen, Frozen: t.Frozen}
+		if stored != nil {
+			s := stored.Tensors[t.Name]
+			info.DType = s.DType
+			in.Weights.Bytes += s.Bytes
+			if !slices.Contains(types, s.DType) {
+				types = append(types, s.DType)
+			}
 		}
-		if !slices.Equal(info.Shape, out[i].Shape) {
-			return nil, fmt.Errorf("%s: tensor %s has shape %v, expected %v from the %s beside it", path, info.Name, info.Shape, out[i].Shape, folder.ConfigFile)
-		}
-		out[i].DType = string(info.DType)
-		if !slices.Contains(types, out[i].DType) {
-			types = append(types, out[i].DType)
-		}
-		in.Weights.Bytes += int64(info.Len() * info.DType.Size())
-	}
-	for _, name := range file.Names() {
-		if _, ok := layout.Tensor(name); !ok {
-			return nil, fmt.Errorf("%s: tensor %s is not in the model of the %s beside it", path, name, folder.ConfigFile)
+		if list {
+			in.Tensors = append(in.Tensors, info)
 		}
 	}
-	in.Weights.DType = strings.Join(types, "+")
-	return out, nil
+	if stored != nil {
+		in.Weights.DType = strings.Join(types, "+")
+	}
 }

@@ -11,13 +11,12 @@ import (
 	"mor/internal/checkpoint"
 	"mor/internal/format/folder"
 	"mor/internal/kernel"
-	"mor/internal/model"
-	"mor/internal/token"
+	"mor/internal/source"
 	"mor/internal/train"
 )
 
-// resolveModel returns the folder of the model that path names: a model folder itself, or the latest checkpoint of a run directory. The files
-// of a checkpoint are verified.
+// resolveModel returns the model that path names: a model folder or a GGUF file itself, or the latest checkpoint of a run directory. The files of a checkpoint are
+// verified.
 func resolveModel(path string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -25,8 +24,10 @@ func resolveModel(path string) (string, error) {
 		return "", fmt.Errorf("%s: no such model folder or run: %s makes one", path, trainingOf(path))
 	case err != nil:
 		return "", err
+	case source.IsFile(path):
+		return path, nil
 	case !info.IsDir():
-		return "", fmt.Errorf("%s: a file: expected a model folder or the directory of a training run", path)
+		return "", fmt.Errorf("%s: a file: expected a model folder, a GGUF file or the directory of a training run", path)
 	}
 	if _, err := os.Stat(filepath.Join(path, folder.ConfigFile)); err == nil {
 		return path, verifyCheckpoint(path)
@@ -61,15 +62,11 @@ func verifyCheckpoint(path string) error {
 	return err
 }
 
-// openModel reads a folder's model and tokenizer, which must be there.
-func openModel(dir string, cpu *kernel.CPU) (*model.Model, *token.Tokenizer, error) {
-	tok, err := folder.Tokenizer(dir)
-	if err != nil {
-		return nil, nil, err
+// openModel opens what resolveModel found; its tokenizer must be there.
+func openModel(path string, cpu *kernel.CPU) (*source.Model, error) {
+	m, err := source.Open(path, cpu)
+	if err == nil && m.Tokenizer == nil {
+		return nil, fmt.Errorf("%s: no %s: put the model's own beside its weights", path, folder.TokenizerFile)
 	}
-	if tok == nil {
-		return nil, nil, fmt.Errorf("%s: no %s: put the model's own beside its weights", dir, folder.TokenizerFile)
-	}
-	m, err := folder.Open(dir, cpu)
-	return m, tok, err
+	return m, err
 }

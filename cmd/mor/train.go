@@ -18,6 +18,7 @@ import (
 	"mor/internal/format/folder"
 	"mor/internal/kernel"
 	"mor/internal/model"
+	"mor/internal/source"
 	"mor/internal/token"
 	"mor/internal/train"
 )
@@ -39,7 +40,7 @@ type trainCommand struct {
 // trainUsage describes the option of each key that is a flag.
 var trainUsage = map[string]string{
 	"out": "run directory: checkpoints, metrics.jsonl, config.yaml", "size": "preset of the model: " + strings.Join(model.Sizes(), ", "),
-	"init": "model folder to go on from (mor convert makes them), in place of --size and --kind",
+	"init": "model to go on from, in place of --size and --kind: a folder (mor convert makes them; Hugging Face), a GGUF file, a run",
 	"kind": "kind of model: " + strings.Join(model.Kinds(), ", "),
 	"data": "files, folders or globs of text, code, .jsonl; also .gz, .zst, .tar.gz (default: the Go installation's source)", "text_field": "field of a .jsonl line that holds the text",
 	"max_bytes": "read at most so much text (0: all)", "valid_fraction": "share of the documents held out", "valid_max_bytes": "most held-out text kept",
@@ -119,19 +120,23 @@ func (t *trainCommand) optionFlags(f *pflag.FlagSet) {
 
 // apply puts the flags that were given into o.
 func (t *trainCommand) apply(flags *pflag.FlagSet, o *train.Options) error {
-	path := t.model
 	if flags.Changed("init") {
 		o.Init = t.options.Init
 	}
 	if o.Init != "" && !t.resume {
-		path = filepath.Join(o.Init, folder.ConfigFile)
+		var err error
+		if o.Init, err = resolveModel(o.Init); err != nil {
+			return fmt.Errorf("init: %w", err)
+		}
 	}
-	if path != "" && o.Model != nil {
-		c, err := model.ReadConfig(path)
+	if o.Model != nil {
+		c, err := t.given(o)
 		if err != nil {
 			return err
 		}
-		o.Model = c
+		if c != nil {
+			o.Model = c
+		}
 	}
 	from, to := reflect.ValueOf(t.options), reflect.ValueOf(o).Elem()
 	for i := range from.NumField() {
@@ -158,6 +163,17 @@ func (t *trainCommand) apply(flags *pflag.FlagSet, o *train.Options) error {
 		}
 	}
 	return nil
+}
+
+// given is the configuration that --init or --model names, nil for none.
+func (t *trainCommand) given(o *train.Options) (*model.Config, error) {
+	switch {
+	case o.Init != "" && !t.resume:
+		return source.Config(o.Init)
+	case t.model != "":
+		return folder.ReadConfig(t.model)
+	}
+	return nil, nil
 }
 
 // applyRecursion puts --sharing and --num-recursion where the preset is made from.
@@ -300,7 +316,7 @@ func (r *trainRun) tokenizer(ctx context.Context, o *train.Options, opt corpus.O
 	case o.Tokenizer != "":
 		return openTokenizer(o.Tokenizer)
 	case o.Init != "":
-		if tok, err := folder.Tokenizer(o.Init); tok != nil || err != nil {
+		if tok, err := source.Tokenizer(o.Init); tok != nil || err != nil {
 			return tok, err
 		}
 		return nil, fmt.Errorf("%s has no %s: name one with --tokenizer", o.Init, folder.TokenizerFile)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"mor/internal/model"
@@ -16,6 +17,7 @@ type Options struct {
 	Sampling
 	MaxTokens       int      // at most so many tokens; 0: until the context is full
 	Stop            []string // the text ends before any of these
+	StopTokens      []int32  // the text ends at any of these, as it does at the end-of-text token
 	MaxRecursion    int      // at most so many recursions a token; 0: all
 	RouterThreshold float64  // expert-choice: a token goes on where the sigmoid of its score passes it; 0: 0.5, as in training
 	LogProbs        bool     // fill Token.LogProb
@@ -45,7 +47,7 @@ type Token struct {
 
 // Why a text ended.
 const (
-	FinishStop   = "stop"   // the end-of-text token, or a stop string
+	FinishStop   = "stop"   // the end-of-text token or another stop token, or a stop string
 	FinishLength = "length" // max_tokens, or the context is full
 )
 
@@ -192,7 +194,7 @@ func (s *Session) step(o *Options) error {
 	if err != nil {
 		return err
 	}
-	if t.ID == s.eot {
+	if t.ID == s.eot || slices.Contains(o.StopTokens, t.ID) {
 		s.end(FinishStop)
 		return nil
 	}

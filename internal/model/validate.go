@@ -9,6 +9,12 @@ import (
 // Projections lists the matrices of a layer that LoRA can correct, in the order of use.
 var projections = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
+// Bounds that keep what is made of a configuration small before its weights are seen: descriptions of tensors, and values of the table of RoPE.
+const (
+	maxTensors = 1 << 17
+	maxRope    = 1 << 27
+)
+
 // Validate reports the first thing that is wrong, as "key: what was found: what to do".
 func (c *Config) Validate() error {
 	if c.ModelType != "mor" {
@@ -32,8 +38,10 @@ func (c *Config) Validate() error {
 	switch {
 	case c.HeadDim%2 != 0:
 		return fmt.Errorf("head_dim: %d is odd: RoPE turns pairs; use an even number", c.HeadDim)
-	case c.NumHiddenLayers > 1<<16:
-		return fmt.Errorf("num_hidden_layers: %d: expected at most %d", c.NumHiddenLayers, 1<<16)
+	case c.NumHiddenLayers > maxTensors/8:
+		return fmt.Errorf("num_hidden_layers: %d: expected at most %d", c.NumHiddenLayers, maxTensors/8)
+	case c.MaxPositionEmbeddings > maxRope/c.HeadDim:
+		return fmt.Errorf("max_position_embeddings: %d: expected at most %d with heads of %d", c.MaxPositionEmbeddings, maxRope/c.HeadDim, c.HeadDim)
 	case c.NumAttentionHeads%c.NumKeyValueHeads != 0:
 		return fmt.Errorf("num_key_value_heads: %d does not divide num_attention_heads %d", c.NumKeyValueHeads, c.NumAttentionHeads)
 	case !(c.RMSNormEps > 0):
@@ -251,6 +259,8 @@ func (c *Config) validateMoE() error {
 	switch {
 	case m.NumExperts < 1 || m.NumExperts > 1<<16:
 		return fmt.Errorf("moe.num_experts: %d: expected 1 to %d", m.NumExperts, 1<<16)
+	case m.NumExperts*c.NumHiddenLayers > maxTensors:
+		return fmt.Errorf("moe.num_experts: %d in %d layers: expected at most %d in all", m.NumExperts, c.NumHiddenLayers, maxTensors)
 	case m.ExpertsPerToken < 1 || m.ExpertsPerToken > m.NumExperts:
 		return fmt.Errorf("moe.experts_per_token: %d: expected 1 to num_experts %d", m.ExpertsPerToken, m.NumExperts)
 	case !(m.AuxCoef >= 0):

@@ -30,9 +30,9 @@ const (
 // format describes the blocks of a type.
 type format struct {
 	name   string
-	values int // of a block
-	bytes  int // of a block
-	expand func(dst []float32, block []byte)
+	values int                               // of a block
+	bytes  int                               // of a block
+	expand func(dst []float32, block []byte) // with one value a block: of any number of them
 	shrink func(block []byte, src []float32) // nil: a type that is only read
 }
 
@@ -99,6 +99,10 @@ func (t Type) String() string {
 // Expand writes the values of whole blocks to dst, which has room for exactly them.
 func (t Type) Expand(dst []float32, blocks []byte) {
 	f, _ := formatOf(t)
+	if f.values == 1 { // expand takes any number of them
+		f.expand(dst, blocks)
+		return
+	}
 	for len(dst) > 0 {
 		f.expand(dst[:f.values], blocks[:f.bytes])
 		dst, blocks = dst[f.values:], blocks[f.bytes:]
@@ -108,6 +112,10 @@ func (t Type) Expand(dst []float32, blocks []byte) {
 // Shrink writes values as whole blocks, by ggml's reference rounding.
 func (t Type) Shrink(blocks []byte, src []float32) {
 	f, _ := formatOf(t)
+	if f.values == 1 {
+		f.shrink(blocks, src)
+		return
+	}
 	for len(src) > 0 {
 		f.shrink(blocks[:f.bytes], src[:f.values])
 		src, blocks = src[f.values:], blocks[f.bytes:]
@@ -119,15 +127,40 @@ func f16(b []byte) float32 { return half.F16(binary.LittleEndian.Uint16(b)) }
 func putF16(b []byte, x float32) { binary.LittleEndian.PutUint16(b, half.ToF16(x)) }
 
 func expandF32(dst []float32, b []byte) {
-	dst[0] = math.Float32frombits(binary.LittleEndian.Uint32(b))
+	for i := range dst {
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
 }
+
 func shrinkF32(b []byte, src []float32) {
-	binary.LittleEndian.PutUint32(b, math.Float32bits(src[0]))
+	for i, x := range src {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+	}
 }
-func expandF16(dst []float32, b []byte)  { dst[0] = f16(b) }
-func shrinkF16(b []byte, src []float32)  { putF16(b, src[0]) }
-func expandBF16(dst []float32, b []byte) { dst[0] = half.BF16(binary.LittleEndian.Uint16(b)) }
-func shrinkBF16(b []byte, src []float32) { binary.LittleEndian.PutUint16(b, half.ToBF16(src[0])) }
+
+func expandF16(dst []float32, b []byte) {
+	for i := range dst {
+		dst[i] = f16(b[2*i:])
+	}
+}
+
+func shrinkF16(b []byte, src []float32) {
+	for i, x := range src {
+		putF16(b[2*i:], x)
+	}
+}
+
+func expandBF16(dst []float32, b []byte) {
+	for i := range dst {
+		dst[i] = half.BF16(binary.LittleEndian.Uint16(b[2*i:]))
+	}
+}
+
+func shrinkBF16(b []byte, src []float32) {
+	for i, x := range src {
+		binary.LittleEndian.PutUint16(b[2*i:], half.ToBF16(x))
+	}
+}
 
 // Blocks of 32: a scale (and a minimum), then for 5 bits the high ones, then the low 4 bits of values 0 to 15 and, in the high nibbles, 16 to 31.
 
@@ -248,7 +281,7 @@ func shrinkQ4_0(b []byte, src []float32) {
 		inverse = 1 / d
 	}
 	putF16(b, d)
-	quantum := func(x float32) byte { return byte(min(15, int8(x*inverse+8.5))) }
+	quantum := func(x float32) byte { return byte(min(15, int8(float32(x*inverse)+8.5))) } // no fused multiply-add, as ggml rounds
 	for i := range 16 {
 		b[2+i] = quantum(src[i]) | quantum(src[i+16])<<4
 	}

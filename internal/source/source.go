@@ -2,137 +2,158 @@
 package source
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"mor/internal/format/folder"
 	"mor/internal/format/gguf"
-	"mor/internal/format/hf"
+	"mor/internal/format/safetensors"
 	"mor/internal/kernel"
 	"mor/internal/model"
 	"mor/internal/token"
 )
 
-// The formats.
-const (
-	Folder      = "mor"
-	HuggingFace = "hugging face"
-	GGUF        = "gguf"
-)
-
 // Model is an opened model with what lies beside its weights.
 type Model struct {
 	*model.Model
-	Format    string
 	Tokenizer *token.Tokenizer // nil where there is none
 	Stops     []int32          // tokens that end a text, besides the tokenizer's end-of-text
 	Files     folder.Assets    // kept as they are when the model is converted
 }
 
-// IsFile tells whether a path names a model that is a single file.
-func IsFile(path string) bool { return strings.EqualFold(filepath.Ext(path), ".gguf") }
-
-// FormatOf looks at what a path names.
-func FormatOf(path string) (string, error) {
-	if IsFile(path) {
-		return GGUF, nil
-	}
-	file := filepath.Join(path, folder.ConfigFile)
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s: no such model: expected a folder with %s and %s, or a .gguf file", path, folder.ConfigFile, folder.WeightsFile)
-	}
+// IsFile tells whether a path names a GGUF file: a file, no folder, that begins as these do.
+func IsFile(path string) bool {
+	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return false
 	}
-	var c struct {
-		ModelType string `json:"model_type"`
-	}
-	if err := json.Unmarshal(data, &c); err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
-	}
-	switch c.ModelType {
-	case "mor":
-		return Folder, nil
-	case "llama", "mixtral":
-		return HuggingFace, nil
-	}
-	return "", fmt.Errorf("%s: model_type: %q is not supported: expected \"mor\", \"llama\" or \"mixtral\"", file, c.ModelType)
+	defer f.Close()
+	var magic [4]byte
+	_, err = io.ReadFull(f, magic[:])
+	return err == nil && string(magic[:]) == "GGUF"
 }
 
 // Config reads the configuration alone.
 func Config(path string) (*model.Config, error) {
-	format, err := FormatOf(path)
+	if !IsFile(path) {
+		return folder.Config(path)
+	}
+	f, err := gguf.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	switch format {
-	case GGUF:
-		f, err := gguf.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		return f.Config()
-	case HuggingFace:
-		return hf.ReadConfig(path)
+	defer f.Close()
+	return f.Config()
+}
+
+// Tokenizer reads the tokenizer alone, nil where there is none.
+func Tokenizer(path string) (*token.Tokenizer, error) {
+	if !IsFile(path) {
+		return folder.Tokenizer(path)
 	}
-	return model.ReadConfig(filepath.Join(path, folder.ConfigFile))
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Tokenizer()
 }
 
 // Open reads a model.
 func Open(path string, cpu *kernel.CPU) (*Model, error) {
-	format, err := FormatOf(path)
-	if err != nil {
-		return nil, err
+	if IsFile(path) {
+		return openGGUF(path, cpu)
 	}
-	s := &Model{Format: format}
-	if format == GGUF {
-		return s, s.openGGUF(path, cpu)
-	}
-	if format == Folder {
-		s.Model, err = folder.Open(path, cpu)
-	} else {
-		s.Model, err = hf.Open(path, cpu)
-	}
-	if err != nil {
-		return nil, err
-	}
+	s := &Model{}
+	var err error
 	if s.Tokenizer, err = folder.Tokenizer(path); err != nil {
 		return nil, err
 	}
 	if s.Files, err = folder.ReadAssets(path); err != nil {
 		return nil, err
 	}
-	s.Stops, err = s.Files.StopTokens()
+	if s.Stops, err = s.Files.StopTokens(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	s.Model, err = folder.Open(path, cpu)
 	return s, err
 }
 
-func (s *Model) openGGUF(path string, cpu *kernel.CPU) error {
+func openGGUF(path string, cpu *kernel.CPU) (*Model, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	if s.Model, err = f.Model(cpu); err != nil {
-		return err
-	}
+	s := &Model{}
 	if s.Tokenizer, err = f.Tokenizer(); err != nil {
-		return err
+		return nil, err
 	}
 	if s.Stops, err = f.StopTokens(); err != nil {
-		return err
+		return nil, err
 	}
 	template, err := f.ChatTemplate()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.Files = folder.NewAssets(slices.Clone(s.Stops), template)
-	return nil
+	s.Files = folder.NewAssets(s.Tokenizer, s.Stops, template)
+	s.Model, err = f.Model(cpu)
+	return s, err
+}
+
+// Stored says how a tensor lies in its file.
+type Stored struct {
+	DType string
+	Bytes int64
+}
+
+// Weights describes the files of a model's weights.
+type Weights struct {
+	Files   []string
+	Tensors map[string]Stored // by the model's names
+}
+
+// ReadWeights describes the weights of a model, compared with its configuration; nil where there are none.
+func ReadWeights(path string, c *model.Config) (*Weights, error) {
+	if IsFile(path) {
+		return readGGUFWeights(path, c)
+	}
+	w, err := safetensors.OpenShards(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	if err := folder.Match(w, c); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	out := &Weights{Files: w.Files(), Tensors: map[string]Stored{}}
+	for _, name := range w.Names() {
+		t, _ := w.Info(name)
+		out.Tensors[name] = Stored{string(t.DType), int64(t.Len() * t.DType.Size())}
+	}
+	return out, nil
+}
+
+func readGGUFWeights(path string, c *model.Config) (*Weights, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := f.Match(c); err != nil {
+		return nil, err
+	}
+	out := &Weights{Files: []string{filepath.Base(path)}, Tensors: map[string]Stored{}}
+	for i := range f.Tensors {
+		t := &f.Tensors[i]
+		out.Tensors[gguf.ModelName(t.Name)] = Stored{t.Type.String(), t.Bytes()}
+	}
+	return out, nil
 }

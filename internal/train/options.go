@@ -20,7 +20,7 @@ import (
 // Options say everything that a run depends on. The keys are those of the YAML file and, with dashes, of the flags.
 type Options struct {
 	Out  string `json:"out"`  // the run's directory: checkpoints, metrics.jsonl, config.yaml
-	Init string `json:"init"` // a model folder to go on from, in place of size and kind: its configuration, weights and tokenizer
+	Init string `json:"init"` // a model to go on from, in place of size and kind: its configuration, weights and tokenizer
 	Size string `json:"size"` // preset that model starts from
 	Kind string `json:"kind"`
 

@@ -17,6 +17,7 @@ import (
 	"mor/internal/memory"
 	"mor/internal/model"
 	"mor/internal/optim"
+	"mor/internal/source"
 	"mor/internal/strict"
 	"mor/internal/token"
 )
@@ -91,7 +92,7 @@ func New(o Options, data *corpus.Dataset, tok *token.Tokenizer, cpu *kernel.CPU)
 	t.State = State{Version: stateVersion, Options: o, Corpus: data.Manifest.Key, Position: corpus.Position{Seed: o.Seed}}
 	t.Model.Init(o.Seed)
 	if o.Init != "" {
-		m, err := folder.Open(o.Init, cpu)
+		m, err := source.Open(o.Init, cpu)
 		if err != nil {
 			return nil, err
 		}

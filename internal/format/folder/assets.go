@@ -7,19 +7,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"mor/internal/token"
 )
 
 // The files beside a model that mor reads.
 const (
 	generationFile      = "generation_config.json"
 	tokenizerConfigFile = "tokenizer_config.json"
+	templateFile        = "chat_template.jinja"
 )
 
 // Assets are the files beside a model that are kept as they are, by their names.
 type Assets map[string][]byte
 
 // assetNames lists the files that Hugging Face folders have beside weights and tokenizer.
-var assetNames = []string{generationFile, tokenizerConfigFile, "special_tokens_map.json", "chat_template.jinja", "added_tokens.json"}
+var assetNames = []string{generationFile, tokenizerConfigFile, "special_tokens_map.json", templateFile, "added_tokens.json"}
 
 // maxAsset is far beyond every such file.
 const maxAsset = 64 << 20
@@ -46,8 +49,8 @@ func ReadAssets(dir string) (Assets, error) {
 	return a, nil
 }
 
-// NewAssets makes the files that say which tokens end a text and how a conversation becomes a prompt.
-func NewAssets(stops []int32, chatTemplate string) Assets {
+// NewAssets makes the files that say which tokens end a text, what the special tokens are and how a conversation becomes a prompt. tok may be nil, chatTemplate "".
+func NewAssets(tok *token.Tokenizer, stops []int32, chatTemplate string) Assets {
 	a := Assets{}
 	put := func(name string, v any) {
 		data, err := json.MarshalIndent(v, "", " ")
@@ -59,10 +62,58 @@ func NewAssets(stops []int32, chatTemplate string) Assets {
 	if len(stops) > 0 {
 		put(generationFile, map[string]any{"eos_token_id": stops})
 	}
-	if chatTemplate != "" {
-		put(tokenizerConfigFile, map[string]any{"chat_template": chatTemplate})
+	if tok == nil {
+		return a
 	}
+	// The class that takes tokenizer.json as it is; that of the model would add tokens of its own.
+	config := map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false}
+	if prefix := tok.Prefix(); len(prefix) > 0 {
+		config["bos_token"] = string(tok.TokenBytes(prefix[0]))
+	}
+	if len(stops) > 0 {
+		config["eos_token"] = string(tok.TokenBytes(stops[0]))
+	} else if eot, ok := tok.EOT(); ok {
+		config["eos_token"] = string(tok.TokenBytes(eot))
+	}
+	if chatTemplate != "" {
+		config["chat_template"] = chatTemplate
+	}
+	put(tokenizerConfigFile, config)
 	return a
+}
+
+// ChatTemplate is the Jinja text that turns a conversation into a prompt, "" where there is none. Of several, it is the one named default.
+func (a Assets) ChatTemplate() (string, error) {
+	if text, ok := a[templateFile]; ok {
+		return string(text), nil
+	}
+	data, ok := a[tokenizerConfigFile]
+	if !ok {
+		return "", nil
+	}
+	var c struct {
+		ChatTemplate json.RawMessage `json:"chat_template"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return "", fmt.Errorf("%s: %w", tokenizerConfigFile, err)
+	}
+	if len(c.ChatTemplate) == 0 || string(c.ChatTemplate) == "null" {
+		return "", nil
+	}
+	var one string
+	if json.Unmarshal(c.ChatTemplate, &one) == nil {
+		return one, nil
+	}
+	var named []struct{ Name, Template string }
+	if err := json.Unmarshal(c.ChatTemplate, &named); err != nil {
+		return "", fmt.Errorf("%s: chat_template: %.40s: expected a text, or a list of named ones", tokenizerConfigFile, c.ChatTemplate)
+	}
+	for _, t := range named {
+		if t.Name == "default" {
+			return t.Template, nil
+		}
+	}
+	return "", nil
 }
 
 // StopTokens lists the tokens that end a text, as generation_config.json says.

@@ -199,6 +199,9 @@ func (r *reader) array(depth int) any {
 	least := map[uint32]int64{kindUint16: 2, kindInt16: 2, kindUint32: 4, kindInt32: 4, kindFloat32: 4, kindString: 8, kindArray: 12,
 		kindUint64: 8, kindInt64: 8, kindFloat64: 8}[kind]
 	n := r.count(max(1, least))
+	if n > maxItems && r.err == nil {
+		r.err = fmt.Errorf("a list of %d items: expected at most %d", n, maxItems)
+	}
 	switch kind {
 	case kindString:
 		return list(n, func() string { return r.str() }, r)
@@ -209,6 +212,9 @@ func (r *reader) array(depth int) any {
 	}
 	return list(n, func() int64 { return r.integer(kind) }, r)
 }
+
+// maxItems is far beyond every vocabulary; items take more room than in the file.
+const maxItems = 1 << 24
 
 // list reads n items, and stops where the file does.
 func list[T any](n int, item func() T, r *reader) []T {

@@ -7,7 +7,6 @@ import (
 
 	"mor/internal/kernel"
 	"mor/internal/model"
-	"mor/internal/strict"
 )
 
 // architecture is the only one that is read: the block that mor computes.
@@ -59,10 +58,10 @@ func (g *File) config() (*model.Config, error) {
 	if c.RMSNormEps, err = g.Meta.Float("llama.attention.layer_norm_rms_epsilon", 1e-5); err != nil {
 		return nil, err
 	}
-	c.RMSNormEps = shortest(c.RMSNormEps)
 	if c.RopeTheta, err = g.Meta.Float("llama.rope.freq_base", 10000); err != nil {
 		return nil, err
 	}
+	c.RMSNormEps, c.RopeTheta = shortest(c.RMSNormEps), shortest(c.RopeTheta)
 	if err := g.heads(c); err != nil {
 		return nil, err
 	}
@@ -111,7 +110,7 @@ func (g *File) ropeScaling(c *model.Config) error {
 	default:
 		return fmt.Errorf("metadata llama.rope.scaling.type: %q is not supported: expected none or linear", kind)
 	}
-	if t, ok := g.Tensor("rope_freqs.weight"); ok {
+	if t, ok := g.Tensor(ropeFreqs); ok {
 		return g.ropeFactors(c, t)
 	}
 	return nil
@@ -159,9 +158,8 @@ func (g *File) Model(cpu *kernel.CPU) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := model.NewLayout(c, model.NewPlan(c))
-	if err := g.check(l); err != nil {
-		return nil, fmt.Errorf("%s: %w", g.path, err)
+	if err := g.Match(c); err != nil {
+		return nil, err
 	}
 	m := model.New(c, cpu)
 	for i := range m.Layout.Tensors {
@@ -177,38 +175,46 @@ func (g *File) Model(cpu *kernel.CPU) (*model.Model, error) {
 	return m, nil
 }
 
-// check compares the file's tensors with a layout before any weight is allocated.
-func (g *File) check(l *model.Layout) error {
-	known := map[string]bool{"rope_freqs.weight": true}
+// ropeFreqs holds factors of RoPE's frequencies, not weights.
+const ropeFreqs = "rope_freqs.weight"
+
+// Match compares the file's tensors with a configuration before any weight is allocated.
+func (g *File) Match(c *model.Config) error {
 	var names []string
-	for i := range l.Tensors {
-		t := &l.Tensors[i]
-		name := nameOf(t.Name)
-		from, ok := g.Tensor(name)
-		if !ok {
-			return fmt.Errorf("tensor %q is missing", name)
-		}
-		if fmt.Sprint(from.Shape) != fmt.Sprint(t.Shape) {
-			return fmt.Errorf("tensor %q has shape %v, expected %v by the metadata", name, from.Shape, t.Shape)
-		}
-		known[name] = true
-		names = append(names, name)
-	}
 	for i := range g.Tensors {
-		if name := g.Tensors[i].Name; !known[name] {
-			return fmt.Errorf("tensor %q has no place in a llama model (biases are not supported)%s", name, strict.Suggest(name, names))
+		if name := g.Tensors[i].Name; name != ropeFreqs {
+			names = append(names, ModelName(name))
 		}
+	}
+	err := model.NewLayout(c, model.NewPlan(c)).Match(names, func(name string) ([]int, bool) {
+		t, ok := g.Tensor(nameOf(name))
+		if !ok {
+			return nil, false
+		}
+		return t.Shape, true
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", g.path, err)
 	}
 	return nil
 }
 
-// tensorNames pairs the ends of Hugging Face's names of a layer's tensors with llama.cpp's.
-var tensorNames = strings.NewReplacer("model.layers.", "blk.", "self_attn.q_proj", "attn_q", "self_attn.k_proj", "attn_k", "self_attn.v_proj", "attn_v",
+// tensorNames pairs the parts of Hugging Face's names of tensors with llama.cpp's.
+var tensorNames = []string{"model.layers.", "blk.", "self_attn.q_proj", "attn_q", "self_attn.k_proj", "attn_k", "self_attn.v_proj", "attn_v",
 	"self_attn.o_proj", "attn_output", "mlp.gate_proj", "ffn_gate", "mlp.up_proj", "ffn_up", "mlp.down_proj", "ffn_down",
-	"input_layernorm", "attn_norm", "post_attention_layernorm", "ffn_norm", "model.embed_tokens", "token_embd", "model.norm", "output_norm", "lm_head", "output")
+	"input_layernorm", "attn_norm", "post_attention_layernorm", "ffn_norm", "model.embed_tokens", "token_embd", "model.norm", "output_norm", "lm_head", "output"}
 
 // nameOf is llama.cpp's name of a tensor.
-func nameOf(name string) string { return tensorNames.Replace(name) }
+func nameOf(name string) string { return strings.NewReplacer(tensorNames...).Replace(name) }
+
+// ModelName is the model's name of one of llama.cpp's tensors.
+func ModelName(name string) string {
+	pairs := make([]string, len(tensorNames))
+	for i := 0; i < len(pairs); i += 2 { // output_norm and attn_output hold output, which therefore comes last, as it stands in the list
+		pairs[i], pairs[i+1] = tensorNames[i+1], tensorNames[i]
+	}
+	return strings.NewReplacer(pairs...).Replace(name)
+}
 
 // rotatedHeads is how many heads a tensor has whose rows llama.cpp stores in another order, 0 for others.
 func rotatedHeads(c *model.Config, name string) int {
@@ -230,19 +236,6 @@ func unrotate(w []float32, heads, e, d int) {
 		for i := range e / 2 {
 			copy(at[i*d:(i+1)*d], head[2*i*d:])
 			copy(at[(e/2+i)*d:(e/2+i+1)*d], head[(2*i+1)*d:(2*i+2)*d])
-		}
-	}
-}
-
-// rotate undoes unrotate.
-func rotate(w []float32, heads, e, d int) {
-	head := make([]float32, e*d)
-	for h := range heads {
-		at := w[h*e*d : (h+1)*e*d]
-		copy(head, at)
-		for i := range e / 2 {
-			copy(at[2*i*d:(2*i+1)*d], head[i*d:(i+1)*d])
-			copy(at[(2*i+1)*d:(2*i+2)*d], head[(e/2+i)*d:(e/2+i+1)*d])
 		}
 	}
 }

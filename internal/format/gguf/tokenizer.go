@@ -116,16 +116,33 @@ func (g *File) sentence(v *vocabulary) (*token.Tokenizer, error) {
 	return token.NewSentence(s)
 }
 
-// StopTokens lists the tokens that end a text: end of sequence, end of turn.
+// endings are control tokens that end a text whatever the metadata say: older files name only one end.
+var endings = []string{"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>"}
+
+// StopTokens lists the tokens that end a text: end of sequence, of turn, of message.
 func (g *File) StopTokens() ([]int32, error) {
 	var out []int32
-	for _, key := range []string{"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"} {
+	add := func(id int32) {
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	for _, key := range []string{"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"} {
 		id, err := g.Meta.Int(key, -1)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", g.path, err)
 		}
-		if id >= 0 && !slices.Contains(out, int32(id)) {
-			out = append(out, int32(id))
+		if id >= 0 {
+			add(int32(id))
+		}
+	}
+	v, err := g.vocabulary(false)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", g.path, err)
+	}
+	for _, a := range v.added {
+		if a.Special && slices.Contains(endings, a.Content) {
+			add(a.ID)
 		}
 	}
 	return out, nil

@@ -1,3 +1,4 @@
+// Package hf translates between mor's configuration and Hugging Face's config.json of LlamaForCausalLM and MixtralForCausalLM.
 package hf
 
 import (
@@ -7,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"mor/internal/format/safetensors"
 	"mor/internal/model"
 )
 
@@ -57,9 +59,9 @@ func ParseConfig(data []byte) (*model.Config, error) {
 	switch h.ModelType {
 	case "llama":
 	case "mixtral":
-		h.RopeTheta, h.RMSNormEps = 1e6, 1e-5
+		h.RopeTheta, h.RMSNormEps, h.NumLocalExperts, h.NumExpertsPerTok = 1e6, 1e-5, 8, 2
 	default:
-		return nil, fmt.Errorf("model_type: %q is not supported: expected \"llama\" or \"mixtral\"", h.ModelType)
+		return nil, fmt.Errorf("model_type: %q is not supported: expected \"mor\", \"llama\" or \"mixtral\"", h.ModelType)
 	}
 	known := knownKeys()
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
@@ -169,8 +171,21 @@ func (h *config) rope(c *model.Config) error {
 	return nil
 }
 
-// exported is the config.json of a vanilla model or a mixture of experts, as transformers reads it.
-func exported(c *model.Config, dtype string, stops []int32) ([]byte, error) {
+// torchNames are PyTorch's names of the element types.
+var torchNames = map[safetensors.DType]string{safetensors.F32: "float32", safetensors.F16: "float16", safetensors.BF16: "bfloat16"}
+
+// Config is the config.json of a vanilla model as a LlamaForCausalLM, of a mixture of experts as a MixtralForCausalLM, with weights of type d. stops are the tokens
+// that end a text.
+func Config(c *model.Config, d safetensors.DType, stops []int32) ([]byte, error) {
+	dtype, ok := torchNames[d]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("dtype %s: expected F32, F16 or BF16", d)
+	case c.Recursion != nil:
+		return nil, fmt.Errorf("a recursive model is no Llama: unroll it first")
+	case c.MoE != nil && c.RopeScaling != nil:
+		return nil, fmt.Errorf("rope_scaling: a MixtralForCausalLM has none")
+	}
 	h := config{
 		ModelType: "llama", VocabSize: c.VocabSize, HiddenSize: c.HiddenSize, IntermediateSize: c.IntermediateSize, NumHiddenLayers: c.NumHiddenLayers,
 		NumAttentionHeads: c.NumAttentionHeads, NumKeyValueHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim, MaxPositionEmbeddings: c.MaxPositionEmbeddings,
@@ -192,11 +207,16 @@ func exported(c *model.Config, dtype string, stops []int32) ([]byte, error) {
 	out := struct {
 		Architectures []string `json:"architectures"`
 		TorchDtype    string   `json:"torch_dtype"`
-		EOS           *int32   `json:"eos_token_id,omitempty"`
+		EOS           any      `json:"eos_token_id"` // null: Hugging Face's default would be token 2
+		BOS           any      `json:"bos_token_id"`
 		config
 	}{Architectures: []string{architecture}, TorchDtype: dtype, config: h}
-	if len(stops) > 0 {
-		out.EOS = &stops[0]
+	switch len(stops) {
+	case 0:
+	case 1:
+		out.EOS = stops[0]
+	default:
+		out.EOS = stops
 	}
 	data, err := json.MarshalIndent(out, "", " ")
 	return append(data, '\n'), err
