@@ -31,43 +31,54 @@ func (m *Model) qkvDim(l *Layer) int {
 // layer runs one effective layer on the rows x[m,d] and returns the new rows. When the tape keeps, x stays as it is and the
 // result is new; otherwise the result is in x.
 func (t *Tape) layer(l *Layer, lt *layerTape, rows *Rows, x []float32) []float32 {
+	n, c := len(rows.Index), t.m.Config
+	*lt = layerTape{x: x, moe: moeTape{expert: lt.moe.expert}}
+	if t.keep {
+		out := t.f.get(n * c.HiddenSize)
+		t.compute(l, lt, rows, out)
+		return out
+	}
+	if c.KVSharing() && l.Recursion == 0 { // later recursions read the keys of the first
+		lt.qkv = t.f.get(n * t.m.qkvDim(l))
+	}
+	entry, entryInts := t.f.mark(), t.i.mark()
+	t.compute(l, lt, rows, x)
+	t.f.release(entry)
+	t.i.release(entryInts)
+	return x
+}
+
+// compute fills lt from lt.x and writes the layer's output to out, which is lt.x itself where the tape does not keep. out is nil where only the
+// tape is wanted.
+func (t *Tape) compute(l *Layer, lt *layerTape, rows *Rows, out []float32) {
 	m, n, d := t.m, len(rows.Index), t.m.Config.HiddenSize
 	w := &m.Layout.layers[l.Unique]
-	*lt = layerTape{moe: moeTape{expert: lt.moe.expert}}
-	entry := mark{}
-	entryInts := t.i.mark()
-	mid, out := x, x
+	lt.mid = out
 	if t.keep {
-		mid, out = t.f.get(n*d), t.f.get(n*d)
-		copy(mid, x)
-	} else {
-		entry = t.f.mark()
+		lt.mid = t.f.get(n * d)
+		copy(lt.mid, lt.x)
 	}
-	lt.x, lt.mid = x, mid
 	t.attention(l, lt, rows, w)
-	m.linear(mid, lt.o, w.o, n, m.Config.QueryDim(), d, true)
-	t.loraForward(l, "o_proj", mid, lt.o, n, d, 0)
+	m.linear(lt.mid, lt.o, w.o, n, m.Config.QueryDim(), d, true)
+	t.loraForward(l, "o_proj", lt.mid, lt.o, n, d, 0)
+	y := out
 	if t.keep {
-		copy(out, mid)
+		if l.Encoding >= 0 {
+			y = t.f.get(n * d)
+		}
+		copy(y, lt.mid)
 	}
 	if m.Config.MoE != nil {
-		t.mixture(lt, w, out, n)
+		t.mixture(lt, w, y, n)
 	} else {
-		t.ffn(l, lt, w, out, n)
+		t.ffn(l, lt, w, y, n)
 	}
 	if l.Encoding >= 0 {
-		vector := t.encoding(l)
-		lt.y = out
-		if t.keep {
-			out = t.f.get(n * d)
+		lt.y = y
+		if out != nil {
+			m.cpu.MulVec(out, y, t.encoding(l).of(m.W), n, d)
 		}
-		m.cpu.MulVec(out, lt.y, vector.of(m.W), n, d)
 	}
-	if !t.keep && !(m.Config.KVSharing() && l.Recursion == 0) { // later recursions read the keys of the first
-		t.f.release(entry)
-		t.i.release(entryInts)
-	}
-	return out
 }
 
 // encoding is the recursion-encoding vector that follows a layer.
@@ -80,7 +91,10 @@ func (t *Tape) encoding(l *Layer) span {
 func (t *Tape) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
 	m, c, n := t.m, t.m.Config, len(rows.Index)
 	d, q, kv, width := c.HiddenSize, c.QueryDim(), c.KVDim(), t.m.qkvDim(l)
-	lt.rstd1, lt.qkv = t.f.get(n), t.f.get(n*width)
+	if lt.qkv == nil {
+		lt.qkv = t.f.get(n * width)
+	}
+	lt.rstd1 = t.f.get(n)
 	lt.o, lt.lse = t.f.get(n*q), t.f.get(n*c.NumAttentionHeads)
 	at := t.f.mark()
 	h := t.f.get(n * d)
@@ -101,7 +115,7 @@ func (t *Tape) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
 	m.cpu.Attention(lt.o, lt.lse, lt.qkv, lt.view.K, lt.view.V, width, lt.view.Stride, m.heads(), lt.view.Span)
 }
 
-// ffn adds the SwiGLU FFN of lt.mid to out.
+// ffn adds the SwiGLU FFN of lt.mid to out, unless that is nil.
 func (t *Tape) ffn(l *Layer, lt *layerTape, w *layerSpans, out []float32, n int) {
 	m, c := t.m, t.m.Config
 	d, f := c.HiddenSize, c.IntermediateSize
@@ -113,6 +127,9 @@ func (t *Tape) ffn(l *Layer, lt *layerTape, w *layerSpans, out []float32, n int)
 	t.loraForward(l, "gate_proj", lt.gu, h, n, 2*f, 0)
 	t.loraForward(l, "up_proj", lt.gu, h, n, 2*f, f)
 	t.f.release(at)
+	if out == nil {
+		return
+	}
 	act := t.f.get(n * f)
 	m.cpu.SwiGLU(act, lt.gu, n, f)
 	m.linear(out, act, w.down, n, f, d, true)

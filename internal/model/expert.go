@@ -79,6 +79,9 @@ func (t *Tape) runPicked(s *Segment, st *segmentTape, picked *Rows, x []float32)
 
 // block runs the layers of a segment on st.run.
 func (t *Tape) block(s *Segment, st *segmentTape, x []float32) []float32 {
+	if t.keep && t.Recompute != RecomputeNone {
+		return t.groups(s, st, x)
+	}
 	for i := range s.Layers {
 		x = t.layer(&s.Layers[i], &st.layers[i], &st.run, x)
 	}
@@ -238,6 +241,10 @@ func (g *gradient) picked(s *Segment, st *segmentTape, picked *Rows, dx, dy []fl
 }
 
 func (g *gradient) block(s *Segment, st *segmentTape, dy []float32) {
+	if g.t.Recompute != RecomputeNone {
+		g.groups(s, st, dy)
+		return
+	}
 	for i := len(s.Layers) - 1; i >= 0; i-- {
 		g.layer(&s.Layers[i], &st.layers[i], &st.run, dy)
 	}

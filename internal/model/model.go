@@ -113,10 +113,12 @@ func (d Mode) cut() float32 {
 
 // Tape holds what a forward pass computed and backward needs. It grows to the largest batch and is then reused without allocation.
 type Tape struct {
+	Recompute Recompute // what a pass that backward may follow leaves out
+
 	m     *Model
 	f     arena[float32]
 	i     arena[int32]
-	keep  bool // backward may follow: layers record what they computed
+	keep  bool // layers record what they computed
 	batch *Batch
 	mode  Mode
 	store KeyStore
@@ -135,6 +137,8 @@ type Tape struct {
 	moe     []moeTotals // by expert
 	moeRows int         // rows of all layers together, which the load-balancing loss is a mean over
 	back    gradient
+
+	replaying bool // backward computes again what forward did not keep
 }
 
 // NewTape returns an empty tape.

@@ -21,7 +21,7 @@ type expertRows struct {
 // moeTotals sums up one expert over all rows and layers of a pass, for the load-balancing loss: how often it was chosen, and its p.
 type moeTotals struct{ share, p float64 }
 
-// mixture adds the experts' outputs for lt.mid to out[n,d]: every row goes to its best K experts, none is dropped.
+// mixture adds the experts' outputs for lt.mid to out[n,d], unless that is nil: every row goes to its best K experts, none is dropped.
 func (t *Tape) mixture(lt *layerTape, w *layerSpans, out []float32, n int) {
 	m, c := t.m, t.m.Config
 	d, f, experts, k := c.HiddenSize, c.IntermediateSize, c.MoE.NumExperts, c.MoE.ExpertsPerToken
@@ -49,7 +49,9 @@ func (t *Tape) mixture(lt *layerTape, w *layerSpans, out []float32, n int) {
 		m.linear(rows.gu, in, w.experts[x].gateUp, cnt, d, 2*f, false)
 		m.cpu.SwiGLU(act, rows.gu, cnt, f)
 		m.linear(rows.z, act, w.experts[x].down, cnt, f, d, false)
-		m.cpu.ScatterAddScaled(out, rows.z, t.shares(e, rows, k), rows.row, d)
+		if out != nil {
+			m.cpu.ScatterAddScaled(out, rows.z, t.shares(e, rows, k), rows.row, d)
+		}
 	}
 }
 
@@ -96,8 +98,11 @@ func pickExperts(index []int32, weight, p []float32) {
 	}
 }
 
-// count adds a layer's choices to the totals of the pass.
+// count adds a layer's choices to the totals of the pass, once.
 func (t *Tape) count(e *moeTape, experts, n int) {
+	if t.replaying {
+		return
+	}
 	t.moeRows += n
 	for _, x := range e.index {
 		t.moe[x].share++
