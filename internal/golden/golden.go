@@ -68,6 +68,9 @@ next:
 		}
 		out = append(out, Case{e.Name(), filepath.Join(dir, e.Name())})
 	}
+	if len(out) == 0 && os.Getenv("MOR_GOLDEN") != "" {
+		t.Skipf("%s, which MOR_GOLDEN names, holds no case with %v", dir, files)
+	}
 	if len(out) == 0 {
 		t.Fatalf("%s holds no case with %v", dir, files)
 	}
