@@ -67,6 +67,12 @@ func (r *trainRun) printData(d *corpus.Dataset) {
 	if m.LeftOut != (corpus.LeftOut{}) {
 		r.printf("           %s\n", m.LeftOut)
 	}
+	if len(m.Sources) <= 4 {
+		for _, s := range m.Sources {
+			r.printf("           %s, %s, SHA-256 %.16s…\n", s.Name, formatSize(s.Size), s.SHA)
+		}
+	}
+	r.printf("manifest   %s\n", d.ManifestPath())
 }
 
 // train runs the loop and the summary behind it.

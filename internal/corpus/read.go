@@ -98,7 +98,12 @@ func (r *reader) file(f file, sum *[sha256.Size]byte) error {
 	if sum != nil {
 		raw.hash = sha256.New()
 	}
-	err = r.stream(f.name, raw, f.named, false)
+	if isShard(f.name) {
+		err = r.parquet(f, in)
+		raw.n = new(int64) // counted already
+	} else {
+		err = r.stream(f.name, raw, f.named, false)
+	}
 	if err != nil && err != errStop || sum == nil {
 		return err
 	}
@@ -154,6 +159,11 @@ func (r *reader) stream(name string, in io.Reader, named, inArchive bool) error 
 		in = out
 	}
 	switch ext := path.Ext(base); {
+	case ext == shardExt && named:
+		return fmt.Errorf("a Parquet file must lie unpacked on the disk: it is not read from front to back")
+	case ext == shardExt:
+		r.left.Archives++
+		return nil
 	case archive:
 		return r.tar(name, in, named)
 	case ext == ".jsonl" || ext == ".ndjson":
@@ -210,7 +220,7 @@ func (r *reader) plain(name string, in io.Reader, named, sniff bool) error {
 			}
 			if why := notText(r.buf[:n]); sniff && why != "" {
 				if named {
-					return fmt.Errorf("not text: %s; --data takes UTF-8 text, .jsonl and .tar, each also .gz or .zst", why)
+					return fmt.Errorf("not text: %s; --data takes UTF-8 text, .jsonl and .tar, each also .gz or .zst, and .parquet", why)
 				}
 				r.left.Binary++
 				return nil

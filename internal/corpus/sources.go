@@ -62,6 +62,11 @@ func (s Sources) files() ([]file, error) {
 		seen[abs] = true
 		return twice
 	})
+	for _, f := range all {
+		if strings.EqualFold(path.Ext(f.name), ".arrow") {
+			return nil, fmt.Errorf("data %q: Arrow files, which datasets' save_to_disk writes, are not read: write Parquet with its to_parquet", f.path)
+		}
+	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("data %s: no file found: name files or folders of text with --data", quoted(s.Paths))
 	}
@@ -152,7 +157,7 @@ func (s Sources) walk(root string) ([]file, error) {
 		return nil, fmt.Errorf("data %q: %w", root, err)
 	}
 	slices.SortFunc(all, func(a, b file) int { return strings.Compare(a.name, b.name) })
-	return all, nil
+	return datasetFiles(all), nil
 }
 
 // included reports whether a file of a folder or an archive is wanted.
