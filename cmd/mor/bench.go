@@ -96,6 +96,8 @@ type stepBench struct {
 	vocab, n, reps int
 	layers         int
 	threads        int
+	recompute      string
+	moments        string
 	json           bool
 }
 
@@ -103,7 +105,7 @@ func newBenchStep() *cobra.Command {
 	b := &stepBench{}
 	cmd := &cobra.Command{
 		Use:   "step",
-		Short: "Training steps on random tokens: tokens/s, share of the fp32 peak, peak memory of the process",
+		Short: "Training steps on random tokens: tokens/s, share of the fp32 peak, peak memory",
 		Example: `  mor bench step --size 135m --kind expert --batch 1x2048
   mor bench step --size 135m --kind vanilla,expert --layers 32 --batch 4x512 --json
   mor bench step --size 135m --layers 32 --batch 1x2048 --kind expert,expert+kv_sharing,expert+kv_update`,
@@ -125,6 +127,8 @@ operands) and attention, of the memory's bandwidth for the others. Attention bac
 	f.IntVar(&b.n, "num-recursion", 3, "recursions")
 	f.IntVar(&b.layers, "layers", 0, "effective layers (default: the preset's)")
 	f.IntVar(&b.reps, "repetitions", 3, "measured steps, after one to warm up")
+	f.StringVar(&b.recompute, "recompute", "none", "what is not kept for backward but computed again: "+strings.Join(model.Recomputes(), ", "))
+	f.StringVar(&b.moments, "optimizer-dtype", "fp32", "type of AdamW's moments: fp32 or bf16")
 	threadsFlag(cmd, &b.threads)
 	f.BoolVar(&b.json, "json", false, "print JSON Lines")
 	return cmd
@@ -138,6 +142,14 @@ func (b *stepBench) run(w io.Writer) error {
 	if b.reps < 1 {
 		return fmt.Errorf("--repetitions %d: expected at least 1", b.reps)
 	}
+	recompute, err := model.ParseRecompute(b.recompute)
+	if err != nil {
+		return err
+	}
+	if b.moments != "fp32" && b.moments != "bf16" {
+		return fmt.Errorf("--optimizer-dtype %s: expected fp32 or bf16", b.moments)
+	}
+	save := bench.Savings{Recompute: recompute, BF16Moments: b.moments == "bf16"}
 	cpu, err := openCPU(b.threads)
 	if err != nil {
 		return err
@@ -150,7 +162,7 @@ func (b *stepBench) run(w io.Writer) error {
 	for _, size := range b.sizes {
 		var first *bench.Step
 		for _, kind := range b.kinds {
-			s, err := b.one(cpu, size, kind, batch, context)
+			s, err := b.one(cpu, size, kind, batch, context, save)
 			if err != nil {
 				return err
 			}
@@ -166,7 +178,7 @@ func (b *stepBench) run(w io.Writer) error {
 	return nil
 }
 
-func (b *stepBench) one(cpu *kernel.CPU, size, kind string, batch, context int) (bench.Step, error) {
+func (b *stepBench) one(cpu *kernel.CPU, size, kind string, batch, context int, save bench.Savings) (bench.Step, error) {
 	c, err := bench.Variant(size, kind, b.n)
 	if err != nil {
 		return bench.Step{}, err
@@ -183,8 +195,8 @@ func (b *stepBench) one(cpu *kernel.CPU, size, kind string, batch, context int) 
 	if err := c.Validate(); err != nil {
 		return bench.Step{}, err
 	}
-	s, err := bench.TrainStep(c, cpu, batch, context, b.reps)
-	s.Size, s.Kind, s.PeakMemory = size, kind, peakMemory()
+	s, err := bench.TrainStep(c, cpu, batch, context, b.reps, save)
+	s.Size, s.Kind = size, kind
 	return s, err
 }
 
@@ -192,7 +204,7 @@ func (b *stepBench) print(w io.Writer, enc *json.Encoder, s *bench.Step) error {
 	if b.json {
 		return enc.Encode(s)
 	}
-	_, err := fmt.Fprintf(w, "%-5s %-20s %dx%d  depth %.2f %-4s  %s parameters  %8.1f tokens/s  %7.1f GFLOP/s  %4.1f %% of peak  forward %.3f s of %.3f s  saves %5.1f %% of FLOPs, %5.1f %% of time  peak memory so far %s\n",
+	_, err := fmt.Fprintf(w, "%-5s %-20s %dx%d  depth %.2f %-4s  %s parameters  %8.1f tokens/s  %7.1f GFLOP/s  %4.1f %% of peak  forward %.3f s of %.3f s  saves %5.1f %% of FLOPs, %5.1f %% of time  peak memory %s\n",
 		s.Size, s.Kind, s.Batch, s.Context, s.MeanDepth, s.Routing, short(float64(s.Parameters)), s.TokensPerS, s.FLOPS/1e9, 100*s.Share, s.ForwardTime, s.Spread.Median,
 		100*s.FLOPsSaved, 100*s.TimeSaved, formatSize(s.PeakMemory))
 	for _, k := range s.Kernels {

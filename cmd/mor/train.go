@@ -48,6 +48,8 @@ var trainUsage = map[string]string{
 	"pre_tokenizer": "what it splits text with before it merges: " + strings.Join(token.PreTokenizers(), ", "),
 	"document_mask": "attention stays inside its document", "context": "tokens of a sequence", "batch": "sequences of a step",
 	"micro_batch": "sequences computed at once", "steps": "steps to train", "seed": "seed of weights and data order", "threads": "compute threads (0: one for each CPU)",
+	"recompute":       "none, block or all: keep less of a step for backward and compute it again, for less memory and more time",
+	"optimizer_dtype": "type of AdamW's moments: fp32, or bf16 with stochastic rounding", "ignore_memory": "train even where the memory is not expected to suffice",
 	"lr": "highest learning rate", "min_lr": "last learning rate", "schedule": "wsd, cosine or constant", "warmup": "steps of linear warm-up (below 0: a twentieth of the steps)",
 	"decay_fraction": "wsd: share of the steps that decay", "weight_decay": "AdamW's weight decay, on matrices", "beta1": "AdamW's first decay", "beta2": "AdamW's second decay",
 	"eps": "AdamW's epsilon", "clip": "largest gradient norm (0: no clipping)", "log_every": "print every so many steps", "eval_every": "evaluate every so many steps (0: only at the end)",

@@ -13,6 +13,7 @@ import (
 
 	"mor/internal/checkpoint"
 	"mor/internal/corpus"
+	"mor/internal/memory"
 	"mor/internal/token"
 	"mor/internal/train"
 )
@@ -159,8 +160,8 @@ func (r *trainRun) summary(ctx context.Context, final []train.Evaluation) error 
 	if err := r.sample(ctx); err != nil {
 		return err
 	}
-	memory := peakMemory()
-	r.printf("trained %s tokens in %s, peak memory %s\n", group(r.trainer.State.Tokens), time.Since(r.started).Round(time.Second), formatSize(memory))
+	peak := memory.Peak()
+	r.printf("trained %s tokens in %s, peak memory %s\n", group(r.trainer.State.Tokens), time.Since(r.started).Round(time.Second), formatSize(peak))
 	if r.saved == "" {
 		if info, err := checkpoint.Latest(r.trainer.Options.Out); err == nil {
 			r.saved = info.Path
@@ -168,7 +169,7 @@ func (r *trainRun) summary(ctx context.Context, final []train.Evaluation) error 
 	}
 	r.printf("checkpoint %s\nrecords    %s\n", r.saved, filepath.Join(r.trainer.Options.Out, train.MetricsFile))
 	r.printf("next       %s\n", r.nextCommand())
-	r.record(summaryRecord{"summary", r.trainer.State.Step, byRouting(final), gzip, xz, sizes.XZBy, sizes.Raw, memory, r.saved})
+	r.record(summaryRecord{"summary", r.trainer.State.Step, byRouting(final), gzip, xz, sizes.XZBy, sizes.Raw, peak, r.saved})
 	return nil
 }
 

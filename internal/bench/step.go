@@ -2,6 +2,7 @@ package bench
 
 import (
 	"math/rand/v2"
+	"runtime/debug"
 
 	"mor/internal/kernel"
 	"mor/internal/memory"
@@ -27,7 +28,7 @@ type Step struct {
 	Routing     string  `json:"routing,omitempty"` // of an expert-choice model: topk, as in training
 	FLOPsSaved  float64 `json:"flops_saved"`       // share, against the first model measured
 	TimeSaved   float64 `json:"time_saved"`        // share, both times in units of the peak at the time
-	PeakMemory  int64   `json:"peak_memory"`       // bytes, of the process so far
+	PeakMemory  int64   `json:"peak_memory"`       // bytes, of this step alone where the system can tell, otherwise of the process so far
 
 	Kernels []KernelUse `json:"kernels"` // the roofline table
 }
@@ -38,8 +39,17 @@ func (s *Step) Against(base *Step) {
 	s.TimeSaved = 1 - s.FLOPs/s.Share/(base.FLOPs/base.Share)
 }
 
+// Savings of memory that a step runs with.
+type Savings struct {
+	Recompute   model.Recompute
+	BF16Moments bool
+}
+
 // TrainStep measures forward, backward, clipping and AdamW of a model on batch sequences of context tokens, after one step to warm up.
-func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int) (Step, error) {
+func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int, save Savings) (Step, error) {
+	top := peaks{0, cpu.Bandwidth()}
+	debug.FreeOSMemory() // what earlier measurements left
+	memory.ResetPeak()
 	m := model.New(c, cpu)
 	m.Init(1)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -53,14 +63,14 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	}
 	b := model.NewBatch(rows...)
 	b.Targets = append(b.Tokens[1:len(b.Tokens):len(b.Tokens)], -1)
-	opt, err := optim.NewAdamW(optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, Clip: 1}, train.Segments(m.Layout), m.Layout.Size)
+	opt, err := optim.NewAdamW(optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.1, Clip: 1, BF16: save.BF16Moments}, train.Segments(m.Layout), m.Layout.Size)
 	if err != nil {
 		return Step{}, err
 	}
 	s := &stepper{m: m, opt: opt, batch: b, tape: m.NewTape(), grads: memory.Make[float32](m.Layout.Size)}
+	s.tape.Recompute = save.Recompute
 	var times, forwards, shares []float64
 	var work, seconds float64
-	top := peaks{0, cpu.Bandwidth()}
 	defer cpu.Profile(false)
 	for i := range repetitions + 1 {
 		if i == 1 {

@@ -8,10 +8,12 @@ import (
 
 // advise asks for huge pages under the whole ones of n bytes at p. A system that refuses gives small ones, which are as good but slower.
 func advise(p unsafe.Pointer, n uintptr) {
-	skip := -uintptr(p) % hugePage
-	if n < skip+hugePage {
-		return
+	if at, whole := inside(p, n); whole > 0 {
+		_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(p, at)), whole), unix.MADV_HUGEPAGE)
 	}
-	whole := (n - skip) / hugePage * hugePage
-	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(p, skip)), whole), unix.MADV_HUGEPAGE)
+}
+
+// discard gives n bytes of whole pages at p back, which read as zeros then.
+func discard(p unsafe.Pointer, n uintptr) bool {
+	return unix.Madvise(unsafe.Slice((*byte)(p), n), unix.MADV_DONTNEED) == nil
 }

@@ -5,3 +5,6 @@ package memory
 import "unsafe"
 
 func advise(unsafe.Pointer, uintptr) {}
+
+// discard is left out on systems where pages that are given back need not read as zeros.
+func discard(unsafe.Pointer, uintptr) bool { return false }

@@ -14,3 +14,38 @@ func Make[T any](n int) []T {
 	}
 	return s
 }
+
+// Zero makes s all zeros. Whole huge pages of it go back to the system, where it takes them, and are no longer resident until they are written to.
+func Zero[T any](s []T) {
+	if len(s) == 0 {
+		return
+	}
+	size := uintptr(len(s)) * unsafe.Sizeof(s[0])
+	at, whole := inside(unsafe.Pointer(&s[0]), size)
+	if whole == 0 || !discard(unsafe.Add(unsafe.Pointer(&s[0]), at), whole) {
+		clear(s)
+		return
+	}
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), size)
+	clear(b[:at])
+	clear(b[at+whole:])
+}
+
+// Release gives the whole huge pages of s back to the system, where it takes them. The values of s are lost.
+func Release[T any](s []T) {
+	if len(s) == 0 {
+		return
+	}
+	if at, whole := inside(unsafe.Pointer(&s[0]), uintptr(len(s))*unsafe.Sizeof(s[0])); whole > 0 {
+		discard(unsafe.Add(unsafe.Pointer(&s[0]), at), whole)
+	}
+}
+
+// inside locates the whole huge pages in n bytes at p.
+func inside(p unsafe.Pointer, n uintptr) (at, whole uintptr) {
+	at = -uintptr(p) % hugePage
+	if n < at+hugePage {
+		return 0, 0
+	}
+	return at, (n - at) / hugePage * hugePage
+}

@@ -16,6 +16,8 @@ type Config struct {
 	Eps          float64 // added to the root of the second moment, above 0
 	WeightDecay  float64 // decoupled: a step shrinks decayed parameters by the factor 1 - lr*WeightDecay
 	Clip         float64 // largest gradient norm of a clip group; 0 never clips
+	BF16         bool    // moments are kept in bfloat16, rounded stochastically: each value is right on average
+	Seed         uint64  // of the rounding
 }
 
 // Validate names the first setting that makes no sense.
@@ -57,10 +59,12 @@ const blocksPerTask = 8
 type block struct{ lo, hi, segment int }
 
 // AdamW is the optimizer of Loshchilov & Hutter (2019), arXiv:1711.05101, as torch.optim.AdamW computes it. M, V and
-// Steps are all of its state: a checkpoint saves them and a resumed run sets them. It is not safe for concurrent use.
+// Steps are all of its state (with bfloat16 moments M16 and V16 take their place): a checkpoint saves them and a resumed run sets them. It is not
+// safe for concurrent use.
 type AdamW struct {
-	M, V  []float32 // first and second moment, as long as the slab
-	Steps int       // updates done
+	M, V     []float32 // first and second moment, as long as the slab
+	M16, V16 []uint16  // the same in bfloat16
+	Steps    int       // updates done
 
 	config   Config
 	segments []Segment
@@ -76,7 +80,12 @@ func NewAdamW(c Config, segments []Segment, size int) (*AdamW, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	a := &AdamW{M: memory.Make[float32](size), V: memory.Make[float32](size), config: c, segments: segments}
+	a := &AdamW{config: c, segments: segments}
+	if c.BF16 {
+		a.M16, a.V16 = memory.Make[uint16](size), memory.Make[uint16](size)
+	} else {
+		a.M, a.V = memory.Make[float32](size), memory.Make[float32](size)
+	}
 	end, groups := 0, 0
 	for i, s := range segments {
 		if s.Offset < end || s.Len < 0 || s.Len > size-s.Offset {
@@ -148,7 +157,12 @@ func (a *AdamW) Update(cpu *kernel.CPU, params, grads []float32, norms []float64
 			Step:      float32(segmentLR / correction1),
 		}
 	}
-	a.update.params, a.update.grads, a.update.m, a.update.v = params, grads, a.M, a.V
+	u := &a.update
+	u.params, u.grads, u.m, u.v = params, grads, a.M, a.V
+	u.wide.m, u.wide.v, u.wide.key = a.M16, a.V16, roundingKey(c.Seed, a.Steps)
+	if n := cpu.Pool().Workers(); c.BF16 && len(u.wide.scratch) < n {
+		u.wide.scratch = make([][2][blockLen]float32, n)
+	}
 	a.update.level = cpu.Level()
 	cpu.Pool().Run(len(a.blocks), blocksPerTask, &a.update)
 }
@@ -180,10 +194,16 @@ type updateTask struct {
 	coefficients        []kernel.AdamW // [segment]
 	params, grads, m, v []float32
 	level               kernel.Level
+	wide                widening
 }
 
-func (t *updateTask) Do(_, lo, hi int) {
+func (t *updateTask) Do(worker, lo, hi int) {
 	for _, b := range t.blocks[lo:hi] {
-		t.coefficients[b.segment].Update(t.level, t.params[b.lo:b.hi], t.m[b.lo:b.hi], t.v[b.lo:b.hi], t.grads[b.lo:b.hi])
+		c := &t.coefficients[b.segment]
+		if t.wide.m != nil {
+			t.wide.update(c, t.level, worker, t.params, t.grads, b)
+			continue
+		}
+		c.Update(t.level, t.params[b.lo:b.hi], t.m[b.lo:b.hi], t.v[b.lo:b.hi], t.grads[b.lo:b.hi])
 	}
 }

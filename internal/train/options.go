@@ -41,6 +41,10 @@ type Options struct {
 	Seed       uint64 `json:"seed"`
 	Threads    int    `json:"threads"`
 
+	Recompute      string `json:"recompute"`       // what a step does not keep for backward: none, block, all
+	OptimizerDtype string `json:"optimizer_dtype"` // of AdamW's moments: fp32, bf16
+	IgnoreMemory   bool   `json:"ignore_memory"`   // train even where the memory is not expected to suffice
+
 	LR            float64 `json:"lr"`
 	MinLR         float64 `json:"min_lr"`
 	Schedule      string  `json:"schedule"`
@@ -67,7 +71,7 @@ func Defaults() Options {
 	return Options{
 		Out: filepath.Join("runs", "default"), Size: "tiny", Kind: "expert",
 		TextField: "text", ValidFraction: 0.01, ValidMaxBytes: 400_000, VocabSize: 4096, PreTokenizer: "smollm",
-		Context: 256, Batch: 8, MicroBatch: 8, Steps: 2000, Seed: 1,
+		Context: 256, Batch: 8, MicroBatch: 8, Steps: 2000, Seed: 1, Recompute: "none", OptimizerDtype: "fp32",
 		LR: 2.5e-3, Schedule: "wsd", Warmup: -1, DecayFraction: 0.7, WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Clip: 1,
 		LogEvery: 100, EvalEvery: 500, EvalBytes: 64 << 10, SaveEvery: 500, Keep: 2,
 	}
@@ -83,7 +87,8 @@ func (o *Options) schedule() optim.Schedule {
 }
 
 func (o *Options) optimizer() optim.Config {
-	return optim.Config{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay, Clip: o.Clip}
+	return optim.Config{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay, Clip: o.Clip,
+		BF16: o.OptimizerDtype == "bf16", Seed: o.Seed}
 }
 
 // Validate names the first option that makes no sense.
@@ -113,6 +118,12 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("model: missing: give a size and a kind, or the keys of a config.json")
 	case o.Context > o.Model.MaxPositionEmbeddings:
 		return fmt.Errorf("context: %d is longer than the model's max_position_embeddings %d", o.Context, o.Model.MaxPositionEmbeddings)
+	}
+	if _, err := model.ParseRecompute(o.Recompute); err != nil {
+		return err
+	}
+	if o.OptimizerDtype != "fp32" && o.OptimizerDtype != "bf16" {
+		return fmt.Errorf("optimizer_dtype: %q: expected fp32 or bf16", o.OptimizerDtype)
 	}
 	if err := o.schedule().Validate(); err != nil {
 		return err
@@ -221,7 +232,7 @@ func (o *Options) YAML() ([]byte, error) {
 // free are the options that a resumed run may change: what it computes does not depend on them, but for steps, which moves the end of
 // the schedule.
 var free = map[string]bool{"out": true, "steps": true, "threads": true, "log_every": true, "eval_every": true, "eval_bytes": true,
-	"sample_every": true, "save_every": true, "keep": true, "size": true, "kind": true}
+	"sample_every": true, "save_every": true, "keep": true, "recompute": true, "ignore_memory": true, "size": true, "kind": true}
 
 // Conflict names the first option that a resumed run must not change and does.
 func (o *Options) Conflict(saved *Options) error {

@@ -130,6 +130,9 @@ func (t *Trainer) prepare() (err error) {
 		return err
 	}
 	t.grads, t.tape = memory.Make[float32](size), t.Model.NewTape()
+	if t.tape.Recompute, err = model.ParseRecompute(o.Recompute); err != nil {
+		return err
+	}
 	n := o.MicroBatch * o.Context
 	t.batch = model.Batch{Tokens: make([]int32, n), Targets: make([]int32, n), Positions: make([]int32, n), Starts: make([]int32, o.MicroBatch+1)}
 	for i := range t.batch.Positions {
@@ -258,7 +261,6 @@ func (t *Trainer) Save(dir *checkpoint.Dir, metric *float64) (string, error) {
 	bytes := func(data []byte) func(io.Writer) error {
 		return func(w io.Writer) error { _, err := w.Write(data); return err }
 	}
-	moments := append(folder.Sources(t.Model.Layout, t.opt.M, "m."), folder.Sources(t.Model.Layout, t.opt.V, "v.")...)
 	for _, f := range []struct {
 		name  string
 		write func(io.Writer) error
@@ -267,7 +269,7 @@ func (t *Trainer) Save(dir *checkpoint.Dir, metric *float64) (string, error) {
 		{folder.TokenizerFile, bytes(tok)},
 		{folder.WeightsFile, func(w io.Writer) error { return folder.WriteWeights(w, t.Model) }},
 		{optimizerFile, func(w io.Writer) error {
-			return safetensors.Write(w, moments, map[string]string{"steps": fmt.Sprint(t.opt.Steps)})
+			return safetensors.Write(w, t.moments(), map[string]string{"steps": fmt.Sprint(t.opt.Steps)})
 		}},
 		{trainerFile, bytes(append(state, '\n'))},
 	} {
@@ -302,7 +304,7 @@ func ReadState(path string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	var s State
+	s := State{Options: Options{Recompute: "none", OptimizerDtype: "fp32"}} // what a checkpoint means that does not say
 	if err := strict.JSON(data, &s); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -332,21 +334,6 @@ func Resume(path string, s *State, o Options, data *corpus.Dataset, tok *token.T
 	}
 	t.opt.Steps = s.Step
 	return t, t.readMoments(filepath.Join(path, optimizerFile))
-}
-
-func (t *Trainer) readMoments(path string) error {
-	f, err := safetensors.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for i := range t.Model.Layout.Tensors {
-		tensor := &t.Model.Layout.Tensors[i]
-		if err := errors.Join(f.Float32s(tensor.Of(t.opt.M), "m."+tensor.Name), f.Float32s(tensor.Of(t.opt.V), "v."+tensor.Name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // add adds the losses of a micro-batch.

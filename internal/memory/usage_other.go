@@ -1,0 +1,15 @@
+//go:build !unix
+
+package memory
+
+// Peak is not known on this system.
+func Peak() int64 { return 0 }
+
+// Resident is not known on this system.
+func Resident() int64 { return 0 }
+
+// ResetPeak is not possible on this system.
+func ResetPeak() bool { return false }
+
+// Available is not known on this system.
+func Available() (bytes int64, known bool) { return 0, false }
