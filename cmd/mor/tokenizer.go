@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mor/internal/format/folder"
-	"mor/internal/format/gguf"
+	"mor/internal/source"
 	"mor/internal/token"
 )
 
@@ -47,19 +46,10 @@ func openTokenizer(path string) (*token.Tokenizer, error) {
 	if info.IsDir() {
 		return folderTokenizer(path)
 	}
-	isGGUF, err := beginsWith(path, "GGUF")
-	if err != nil {
-		return nil, err
+	if source.IsFile(path) {
+		return source.Tokenizer(path)
 	}
-	if !isGGUF {
-		return token.Load(path)
-	}
-	g, err := gguf.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer g.Close()
-	return g.Tokenizer()
+	return token.Load(path)
 }
 
 // folderTokenizer reads the tokenizer of a folder or of a run's latest checkpoint.
@@ -76,21 +66,6 @@ func folderTokenizer(path string) (*token.Tokenizer, error) {
 		return nil, fmt.Errorf("%s: no %s", filepath.Clean(dir), folder.TokenizerFile)
 	}
 	return tok, err
-}
-
-// beginsWith reports whether a file begins with these bytes.
-func beginsWith(path, magic string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	head := make([]byte, len(magic))
-	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return false, err
-	}
-	return bytes.Equal(head[:n], []byte(magic)), nil
 }
 
 // readInput reads the file of --file, or standard input where path is "-".
