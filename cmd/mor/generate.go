@@ -111,32 +111,46 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	m.Pack()
 	o.StopTokens = m.Stops
-	s, err := infer.NewSession(m.Model, m.Tokenizer)
+	e, err := infer.NewEngine(m.Model, m.Tokenizer, oneText())
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	ids, err := s.Encode(prompt)
+	defer e.Close()
+	ids, err := e.Encode(prompt)
 	if err != nil {
 		return err
 	}
-	if err = g.write(cmd.Context(), out, s, m.Config, dir, prompt, ids, color); err == nil || errors.Is(err, context.Canceled) {
-		g.statistics(cmd.ErrOrStderr(), s.Result(), m.Config.Recursions())
+	s, err := e.Submit(cmd.Context(), &infer.Request{Prompt: ids, Options: *o})
+	if err != nil {
+		return err
 	}
-	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("interrupted after %d tokens", s.Result().Tokens)
+	if err = g.write(out, s, m.Config, dir, prompt, color); err != nil && !errors.Is(err, context.Canceled) {
+		return err
 	}
-	return err
+	r, _ := s.Result() // the error is the one above
+	g.statistics(cmd.ErrOrStderr(), &r, m.Config.Recursions())
+	if err != nil {
+		return fmt.Errorf("interrupted after %d tokens", r.Tokens)
+	}
+	return nil
+}
+
+// oneText are the options of an engine for one text.
+func oneText() infer.EngineOptions {
+	o := infer.DefaultEngineOptions()
+	o.MaxRunning, o.PrefixReuse = 1, false
+	return o
 }
 
 // write continues the prompt in the form that the flags ask for.
-func (g *generateCommand) write(ctx context.Context, out io.Writer, s *infer.Session, c *model.Config, dir, prompt string, ids []int32, color bool) error {
+func (g *generateCommand) write(out io.Writer, s *infer.Stream, c *model.Config, dir, prompt string, color bool) error {
 	switch {
 	case g.json:
-		return g.writeJSON(ctx, out, s, c, dir, prompt, ids)
+		return g.writeJSON(out, s, c, dir, prompt)
 	case g.showDepth:
-		return writeDepths(ctx, out, s, ids, g.options, c.Recursions(), color)
+		return writeDepths(out, s, c.Recursions(), color)
 	}
-	return g.writeText(ctx, out, s, prompt, ids)
+	return writeText(out, s, prompt)
 }
 
 // arguments returns the path of the model and the prompt.
@@ -207,7 +221,7 @@ func useColor(mode string, out io.Writer) (bool, error) {
 }
 
 // writeText writes the prompt, once it is accepted, and its continuation.
-func (g *generateCommand) writeText(ctx context.Context, out io.Writer, s *infer.Session, prompt string, ids []int32) error {
+func writeText(out io.Writer, s *infer.Stream, prompt string) error {
 	last, shown := "", false
 	show := func(text string) error {
 		if text == "" {
@@ -217,7 +231,7 @@ func (g *generateCommand) writeText(ctx context.Context, out io.Writer, s *infer
 		_, err := io.WriteString(out, text)
 		return err
 	}
-	for t, err := range s.Generate(ctx, ids, g.options) {
+	for t, err := range s.Tokens() {
 		if err == nil && !shown {
 			shown, err = true, show(prompt)
 		}
@@ -244,11 +258,11 @@ func (g *generateCommand) writeText(ctx context.Context, out io.Writer, s *infer
 }
 
 // writeDepths writes a prompt and its continuation with the depth of every token.
-func writeDepths(ctx context.Context, out io.Writer, s *infer.Session, prompt []int32, o infer.Options, maxDepth int, color bool) error {
+func writeDepths(out io.Writer, s *infer.Stream, maxDepth int, color bool) error {
 	d := report.NewDepthWriter(out, maxDepth, color)
 	shown := false
 	showPrompt := func() error {
-		for _, t := range s.Result().Prompt {
+		for _, t := range s.Prompt() {
 			if err := d.Token(t.Text, t.Depth); err != nil {
 				return err
 			}
@@ -256,7 +270,7 @@ func writeDepths(ctx context.Context, out io.Writer, s *infer.Session, prompt []
 		shown = true
 		return nil
 	}
-	for t, err := range s.Generate(ctx, prompt, o) {
+	for t, err := range s.Tokens() {
 		if err == nil && !shown {
 			err = showPrompt()
 		}
@@ -309,23 +323,26 @@ type generatedToken struct {
 	LogProb float64 `json:"logprob"`
 }
 
-func (g *generateCommand) writeJSON(ctx context.Context, out io.Writer, s *infer.Session, c *model.Config, dir, prompt string, ids []int32) error {
+func (g *generateCommand) writeJSON(out io.Writer, s *infer.Stream, c *model.Config, dir, prompt string) error {
 	object := generated{Model: dir, Prompt: prompt, Routing: model.Causal.String(), Recursions: c.Recursions(), Seed: g.options.Seed, Tokens: []generatedToken{}}
 	var text strings.Builder
-	for t, err := range s.Generate(ctx, ids, g.options) {
+	for t, err := range s.Tokens() {
 		if err != nil {
 			return err
 		}
 		text.WriteString(t.Text)
 		object.Tokens = append(object.Tokens, generatedToken{promptToken{t.ID, t.Text, t.Depth}, t.LogProb})
 	}
-	r := s.Result()
-	for _, t := range r.Prompt {
+	r, err := s.Result()
+	if err != nil {
+		return err
+	}
+	for _, t := range s.Prompt() {
 		object.PromptTokens = append(object.PromptTokens, promptToken{t.ID, t.Text, t.Depth})
 	}
 	object.Text, object.MeanDepth, object.PromptMeanDepth = text.String(), r.MeanDepth, r.PromptDepth
-	object.FinishReason, object.StopString, object.CacheBytes = r.Finish, r.StopString, r.CacheBytes
-	object.GeneratedTokens, object.TokensPerSec, object.PromptPerSec = r.Tokens, rate(r.Tokens, r.Decode), rate(len(r.Prompt), r.Prefill)
+	object.FinishReason, object.StopString, object.CacheBytes = r.Choices[0].Finish, r.Choices[0].StopString, r.CacheBytes
+	object.GeneratedTokens, object.TokensPerSec, object.PromptPerSec = r.Tokens, rate(r.Tokens, r.Decode), rate(r.PromptTokens, r.Prefill)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(&object)
@@ -336,12 +353,12 @@ func (g *generateCommand) statistics(out io.Writer, r *infer.Result, recursions 
 	if g.json {
 		return
 	}
-	finish := r.Finish
-	if finish == "" {
-		finish = "interrupted"
+	finish := "interrupted"
+	if len(r.Choices) > 0 && r.Choices[0].Finish != "" {
+		finish = r.Choices[0].Finish
 	}
 	fmt.Fprintf(out, "prompt %d tokens, %.0f tokens/s, mean depth %.2f | generated %d tokens, %.0f tokens/s, mean depth %.2f of %d | routing %s | finish %s | seed %d\n",
-		len(r.Prompt), rate(len(r.Prompt), r.Prefill), r.PromptDepth, r.Tokens, rate(r.Tokens, r.Decode), r.MeanDepth, recursions, model.Causal, finish, g.options.Seed)
+		r.PromptTokens, rate(r.PromptTokens, r.Prefill), r.PromptDepth, r.Tokens, rate(r.Tokens, r.Decode), r.MeanDepth, recursions, model.Causal, finish, g.options.Seed)
 }
 
 // rate is n a second.

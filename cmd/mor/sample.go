@@ -14,11 +14,12 @@ const sampleTokens = 120
 // sample continues the prompt with the model as it is, and shows the depth of every token.
 func (r *trainRun) sample(ctx context.Context) error {
 	t := r.trainer
-	s, err := infer.NewSession(t.Model, r.tok)
+	e, err := infer.NewEngine(t.Model, r.tok, oneText())
 	if err != nil {
 		return err
 	}
-	prompt, err := s.Encode(r.samplePrompt())
+	defer e.Close()
+	prompt, err := e.Encode(r.samplePrompt())
 	if err != nil {
 		return err
 	}
@@ -29,9 +30,13 @@ func (r *trainRun) sample(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s, err := e.Submit(ctx, &infer.Request{Prompt: prompt, Options: o})
+	if err != nil {
+		return err
+	}
 	record := sampleRecord{Type: "sample", Step: t.State.Step, Prompt: r.samplePrompt(), Routing: "causal"}
 	w := report.NewDepthWriter(r.out, t.Model.Config.Recursions(), color)
-	for tok, err := range s.Generate(ctx, prompt, o) {
+	for tok, err := range s.Tokens() {
 		if err != nil {
 			return err
 		}
@@ -47,7 +52,11 @@ func (r *trainRun) sample(ctx context.Context) error {
 			return err
 		}
 	}
-	record.MeanDepth = s.Result().MeanDepth
+	result, err := s.Result()
+	if err != nil {
+		return err
+	}
+	record.MeanDepth = result.MeanDepth
 	r.record(record)
 	if r.json || len(record.Depth) == 0 {
 		return nil

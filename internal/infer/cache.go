@@ -1,4 +1,3 @@
-// Package infer writes text with a model: cached decoding under causal routing, sampling, stop strings, and the depth of every token.
 package infer
 
 import (

@@ -2,61 +2,40 @@ package infer
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 )
-
-// Sampling says how the next token is drawn. The order is: repetition penalty, temperature, top-k, top-p, min-p.
-type Sampling struct {
-	Temperature       float64 // divides the logits; 0 takes the best token
-	TopK              int     // only the best k tokens; 0: all
-	TopP              float64 // only the best tokens that together have at least this probability; 1: all
-	MinP              float64 // only tokens with at least this share of the best token's probability; 0: all
-	RepetitionPenalty float64 // divides positive logits of tokens that occurred, multiplies negative ones; 1: none
-	Seed              uint64
-}
-
-// DefaultSampling is moderately free.
-func DefaultSampling() Sampling {
-	return Sampling{Temperature: 0.8, TopP: 0.95, RepetitionPenalty: 1}
-}
-
-// Validate names the first option that is out of range.
-func (o *Sampling) Validate() error {
-	for _, f := range []struct {
-		name   string
-		value  float64
-		ok     bool
-		expect string
-	}{
-		{"temperature", o.Temperature, o.Temperature >= 0 && o.Temperature <= 100, "0 (take the best token) to 100"},
-		{"top_k", float64(o.TopK), o.TopK >= 0, "1 or more, or 0 for all tokens"},
-		{"top_p", o.TopP, o.TopP > 0 && o.TopP <= 1, "above 0, up to 1 (all tokens)"},
-		{"min_p", o.MinP, o.MinP >= 0 && o.MinP <= 1, "0 (all tokens) to 1"},
-		{"repetition_penalty", o.RepetitionPenalty, o.RepetitionPenalty > 0 && o.RepetitionPenalty <= 100, "above 0, up to 100; 1 is none"},
-	} {
-		if !f.ok {
-			return fmt.Errorf("%s: %v: expected %s", f.name, f.value, f.expect)
-		}
-	}
-	return nil
-}
 
 // errNotFinite means that the weights are no use.
 var errNotFinite = errors.New("logits are not finite: the weights are damaged, or their training diverged; use an earlier checkpoint")
 
 // Sampler draws tokens for one text at a time. The same seed, options and logits draw the same tokens; of equal logits the lower token comes
-// first. It allocates only when it is made.
+// first. It allocates only when it is made, and at the first token that a penalty has to count.
 type Sampler struct {
+	*draft
 	opt    Sampling
 	scale  float64 // 1/temperature
-	rng    *rand.PCG
+	rng    rand.PCG
+	place  []int32    // [v] place of a token in occurred, plus 1; 0: it did not occur
+	listed []occurred // the tokens that occurred
+	vocab  int
+}
+
+// occurred is a token of the text.
+type occurred struct {
+	id        int32
+	generated int32 // how often it was generated
+}
+
+// draft is the memory of a draw. Samplers can share one as long as they draw one after the other.
+type draft struct {
 	heap   []candidate // room for every token
 	popped int         // tokens that have been taken from the heap
 	sum    []float64   // [v] running sums of probabilities
-	seen   []bool      // [v] tokens that occurred
-	listed []int32     // the same as a list
+}
+
+func newDraft(vocab int) *draft {
+	return &draft{heap: make([]candidate, 0, vocab), sum: make([]float64, vocab)}
 }
 
 type candidate struct {
@@ -70,9 +49,7 @@ func (a candidate) before(b candidate) bool {
 }
 
 // NewSampler returns a sampler for a vocabulary. Reset must come before the first Sample.
-func NewSampler(vocab int) *Sampler {
-	return &Sampler{rng: rand.NewPCG(0, 0), heap: make([]candidate, 0, vocab), sum: make([]float64, vocab), seen: make([]bool, vocab), listed: make([]int32, 0, vocab)}
-}
+func NewSampler(vocab int) *Sampler { return &Sampler{draft: newDraft(vocab), vocab: vocab} }
 
 // Reset starts another text. Texts with one seed but different streams are drawn independently.
 func (s *Sampler) Reset(o Sampling, stream uint64) error {
@@ -81,31 +58,56 @@ func (s *Sampler) Reset(o Sampling, stream uint64) error {
 	}
 	s.opt, s.scale = o, 1/max(o.Temperature, math.SmallestNonzeroFloat32)
 	s.rng.Seed(o.Seed, stream)
-	for _, id := range s.listed {
-		s.seen[id] = false
+	for _, t := range s.listed {
+		s.place[t.id] = 0
 	}
 	s.listed = s.listed[:0]
+	if s.counts() && s.place == nil {
+		s.place = make([]int32, s.vocab)
+	}
 	return nil
 }
 
-// Observe tells the repetition penalty about tokens of the text.
+// counts tells whether a penalty has to know which tokens occurred.
+func (s *Sampler) counts() bool {
+	return s.opt.RepetitionPenalty != 1 || s.opt.PresencePenalty != 0 || s.opt.FrequencyPenalty != 0
+}
+
+// Observe tells the penalties about tokens of the prompt.
 func (s *Sampler) Observe(tokens ...int32) {
 	for _, id := range tokens {
-		if !s.seen[id] {
-			s.seen[id] = true
-			s.listed = append(s.listed, id)
-		}
+		s.observe(id, 0)
 	}
+}
+
+// Generated tells the penalties about a token of the text.
+func (s *Sampler) Generated(id int32) { s.observe(id, 1) }
+
+func (s *Sampler) observe(id, generated int32) {
+	if !s.counts() {
+		return
+	}
+	if s.place[id] == 0 {
+		s.listed = append(s.listed, occurred{id: id})
+		s.place[id] = int32(len(s.listed))
+	}
+	s.listed[s.place[id]-1].generated += generated
 }
 
 // Sample draws a token from logits[v], which it changes.
 func (s *Sampler) Sample(logits []float32) (int32, error) {
+	for id, b := range s.opt.LogitBias {
+		logits[id] += b
+	}
 	s.penalize(logits)
 	best, err := bestOf(logits)
 	if err != nil || s.opt.Temperature == 0 || s.opt.TopK == 1 {
 		return best, err
 	}
 	top := logits[best]
+	if s.typical() {
+		return s.drawTypical(logits, top), nil
+	}
 	if s.opt.TopP == 1 && (s.opt.TopK == 0 || s.opt.TopK >= len(logits)) {
 		return s.drawAll(logits, top), nil
 	}
@@ -121,7 +123,7 @@ func (s *Sampler) Sample(logits []float32) (int32, error) {
 	n, sum := 0, 0.0
 	for ; n < k && sum < s.opt.TopP*total; n++ {
 		w := s.share(s.ranked(n).logit, top)
-		if n > 0 && w < s.opt.MinP {
+		if n > 0 && (w < s.opt.MinP || w == 0) {
 			break
 		}
 		sum += w
@@ -141,18 +143,20 @@ func (s *Sampler) share(logit, top float32) float64 {
 	return expNegative(float64(logit-top) * s.scale)
 }
 
-// penalize applies the repetition penalty.
+// penalize applies the penalties.
 func (s *Sampler) penalize(logits []float32) {
-	p := float32(s.opt.RepetitionPenalty)
-	if p == 1 {
-		return
-	}
-	for _, id := range s.listed {
-		if logits[id] > 0 {
-			logits[id] /= p
+	p, presence, frequency := float32(s.opt.RepetitionPenalty), float32(s.opt.PresencePenalty), float32(s.opt.FrequencyPenalty)
+	for _, t := range s.listed {
+		v := logits[t.id]
+		if v > 0 {
+			v /= p
 		} else {
-			logits[id] *= p
+			v *= p
 		}
+		if t.generated > 0 {
+			v -= presence + frequency*float32(t.generated)
+		}
+		logits[t.id] = v
 	}
 }
 

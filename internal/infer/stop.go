@@ -9,27 +9,28 @@ import (
 // outlet lets tokens out once their text cannot be part of a stop string any more, however tokens and characters cut it. A stop string
 // ends the text where its last character comes, and takes everything from its first character on with it.
 type outlet struct {
-	stop []string
-	held []Token // not let out yet
-	text []byte  // their text
-	out  []Token // ready to be delivered; the caller empties it
+	stop     []string
+	held     []Token // not let out yet
+	stopping bool    // stop strings are in force; before, they are text
+	text     []byte  // their text
+	out      []Token // ready to be delivered; the caller empties it
 }
 
 // validateStop refuses stop strings that cannot occur.
 func validateStop(stop []string) error {
 	for i, s := range stop {
 		if s == "" {
-			return fmt.Errorf("stop[%d]: empty: expected the text to stop at", i)
+			return &OptionError{Name: fmt.Sprintf("stop[%d]", i), Found: "empty", Expected: "the text to stop at"}
 		}
 		if !utf8.ValidString(s) {
-			return fmt.Errorf("stop[%d]: %q is not valid UTF-8", i, s)
+			return &OptionError{Name: fmt.Sprintf("stop[%d]", i), Found: fmt.Sprintf("%q", s), Expected: "valid UTF-8"}
 		}
 	}
 	return nil
 }
 
 func (o *outlet) reset(stop []string) {
-	o.stop, o.held, o.text, o.out = stop, o.held[:0], o.text[:0], o.out[:0]
+	o.stop, o.held, o.text, o.out, o.stopping = stop, o.held[:0], o.text[:0], o.out[:0], true
 }
 
 // add takes a token. It returns the stop string that the text has reached, if any. keep tells that the token's last bytes are still to come, as
@@ -38,7 +39,7 @@ func (o *outlet) add(t Token, keep bool) (stop string, stopped bool) {
 	o.out = o.out[:0]
 	before := len(o.text)
 	o.held, o.text = append(o.held, t), append(o.text, t.Text...)
-	for end := before + 1; end <= len(o.text); end++ {
+	for end := before + 1; end <= len(o.text) && o.stopping; end++ {
 		if at, stop := o.match(o.text[:end]); at >= 0 {
 			o.release(at, true)
 			return stop, true

@@ -19,7 +19,7 @@ func (m *Model) ForwardCached(t *Tape, b *Batch, mode Mode, store KeyStore) erro
 }
 
 func (m *Model) forward(t *Tape, b *Batch, mode Mode, keep bool) error {
-	if err := mode.check(m.Config); err != nil {
+	if err := mode.Check(m.Config); err != nil {
 		return err
 	}
 	n, d := b.Rows(), m.Config.HiddenSize

@@ -78,8 +78,8 @@ type Mode struct {
 	Threshold    float64 // of the score's sigmoid, for causal expert-choice; 0 means 0.5
 }
 
-// check refuses what the model has no meaning for.
-func (d Mode) check(c *Config) error {
+// Check refuses what the model has no meaning for.
+func (d Mode) Check(c *Config) error {
 	if d.MaxRecursion < 0 || d.MaxRecursion > c.Recursions() {
 		return fmt.Errorf("max_recursion: %d: expected 1 to %d, or 0 for all", d.MaxRecursion, c.Recursions())
 	}
