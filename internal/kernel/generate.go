@@ -5,3 +5,5 @@ package kernel
 //go:generate go run -C asm ./gemm -out ../gemm_amd64.s -stubs ../gemm_amd64.go -pkg kernel
 //go:generate go run -C asm ./attention -out ../attention_amd64.s -stubs ../attention_amd64.go -pkg kernel
 //go:generate go run -C asm ./pointwise -out ../pointwise_amd64.s -stubs ../pointwise_amd64.go -pkg kernel
+//go:generate go run -C asm ./quant -out ../quant_amd64.s -stubs ../quant_amd64.go -pkg kernel
+//go:generate go run -C asm ./half -out ../half_amd64.s -stubs ../half_amd64.go -pkg kernel

@@ -31,6 +31,7 @@ func (l Level) String() string { return levelNames[l] }
 type CPU struct {
 	pool    *parallel.Pool
 	level   Level
+	vnni    bool // products of bytes by VPDPBUSD
 	task    tasks
 	profile profile
 }
@@ -40,7 +41,7 @@ func New(level Level, workers int) (*CPU, error) {
 	if !Has(level) {
 		return nil, fmt.Errorf("kernel: this CPU lacks %s: set MOR_CPU to one of %v", level, Levels())
 	}
-	return &CPU{pool: parallel.New(workers), level: level}, nil
+	return &CPU{pool: parallel.New(workers), level: level, vnni: hasVNNI(level)}, nil
 }
 
 // Open returns a CPU of the best level that this machine has, or of the level that MOR_CPU names.
@@ -97,8 +98,13 @@ type tasks struct {
 	span      spanTask
 	row       rowTask
 	column    columnTask
+	gather    gatherTask
+	panel     panelTask
+	float     floatTask
 	attention attentionTask
-	dattn     dattentionTask
-	dattnSum  dattentionSumTask
-	attn      attentionBuffers
+
+	activations activations
+	dattn       dattentionTask
+	dattnSum    dattentionSumTask
+	attn        attentionBuffers
 }

@@ -209,18 +209,18 @@ func expandQ8_0(dst []float32, b []byte) {
 // Super-blocks of 256: eight sub-blocks of 32 (Q6_K: sixteen of 16), whose scales are quantised too.
 
 // subScale returns the 6-bit scale and minimum of sub-block j from the 12 bytes that pack them.
-func subScale(s []byte, j int) (scale, minimum float32) {
+func subScale(s []byte, j int) (scale, minimum uint8) {
 	if j < 4 {
-		return float32(s[j] & 63), float32(s[j+4] & 63)
+		return s[j] & 63, s[j+4] & 63
 	}
-	return float32(s[j+4]&15 | s[j-4]>>6<<4), float32(s[j+4]>>4 | s[j]>>6<<4)
+	return s[j+4]&15 | s[j-4]>>6<<4, s[j+4]>>4 | s[j]>>6<<4
 }
 
 func expandQ4K(dst []float32, b []byte) {
 	d, dmin, scales, q := f16(b), f16(b[2:]), b[4:16], b[16:144]
 	for j := range 8 {
-		sc, m := subScale(scales, j)
-		sc, m = d*sc, dmin*m
+		scale, minimum := subScale(scales, j)
+		sc, m := d*float32(scale), dmin*float32(minimum)
 		for i := range 32 {
 			v := q[j/2*32+i] >> (4 * (j & 1)) & 15
 			dst[32*j+i] = sc*float32(v) - m
@@ -231,8 +231,8 @@ func expandQ4K(dst []float32, b []byte) {
 func expandQ5K(dst []float32, b []byte) {
 	d, dmin, scales, high, q := f16(b), f16(b[2:]), b[4:16], b[16:48], b[48:176]
 	for j := range 8 {
-		sc, m := subScale(scales, j)
-		sc, m = d*sc, dmin*m
+		scale, minimum := subScale(scales, j)
+		sc, m := d*float32(scale), dmin*float32(minimum)
 		for i := range 32 {
 			v := q[j/2*32+i]>>(4*(j&1))&15 | high[i]>>j&1<<4
 			dst[32*j+i] = sc*float32(v) - m

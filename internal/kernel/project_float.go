@@ -1,0 +1,130 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"math"
+
+	"mor/internal/quant"
+)
+
+// floatTask multiplies rows with the panels of matrices of floats that stand side by side. Each element is one chain of multiply-adds over the inputs,
+// ascending.
+type floatTask struct {
+	y, x   []float32 // [n][ldy], [n][in]
+	w      []*Matrix
+	n, ldy int
+	acc    bool
+	panels int
+	level  Level
+	edge   []edgeTile // by worker
+}
+
+// floatRows is the number of rows that pass a panel before the next panel.
+const floatRows = 112
+
+// projectFloat is project for types that need no integers.
+func (c *CPU) projectFloat(y, x []float32, ws []*Matrix, n, ldy int, acc bool) {
+	t := &c.task.float
+	*t = floatTask{y: y, x: x, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), level: c.level, edge: c.edgeTiles()}
+	items := t.panels * ((n + floatRows - 1) / floatRows)
+	c.pool.Run(items, panelGrain(items, c.pool.Workers()), t)
+	*t = floatTask{}
+}
+
+func (t *floatTask) Do(worker, lo, hi int) {
+	for item := lo; item < hi; item++ {
+		from := item / t.panels * floatRows
+		w, panel, col := findPanel(t.w, item%t.panels)
+		t.panel(w, panel, col, from, min(from+floatRows, t.n), &t.edge[worker])
+	}
+}
+
+// findPanel is the matrix and the column of a panel, counted over all matrices.
+func findPanel(ws []*Matrix, panel int) (w *Matrix, at, col int) {
+	for _, w := range ws {
+		n := (w.Out + panelOut - 1) / panelOut
+		if panel < n {
+			return w, panel, col + panel*panelOut
+		}
+		panel -= n
+		col += w.Out
+	}
+	return nil, 0, 0
+}
+
+// panel computes the rows [from, to) of a panel, whose first column is col of y.
+func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
+	cols := min(panelOut, w.Out-panel*panelOut)
+	if t.level == Generic {
+		t.generic(w, panel*panelOut, cols, col, from, to)
+		return
+	}
+	width := t.level.panel() // a tile has as many columns; a panel has one or two tiles
+	for at := 0; at < cols; at += width {
+		for i := from; i < to; {
+			rows, left := t.level.tile(to-i), min(width, cols-at)
+			y, a := t.y[i*t.ldy+col+at:], &t.x[i*w.In]
+			if left == width {
+				t.tile(w, panel, at, rows, &y[0], 4*t.ldy, a, t.acc)
+				i += rows
+				continue
+			}
+			if t.acc {
+				for r := range rows {
+					copy(edge[r*width:r*width+left], y[r*t.ldy:])
+				}
+			}
+			t.tile(w, panel, at, rows, &edge[0], 4*width, a, t.acc)
+			for r := range rows {
+				copy(y[r*t.ldy:r*t.ldy+left], edge[r*width:])
+			}
+			i += rows
+		}
+	}
+}
+
+// tile runs a microkernel on the columns from at on of a panel.
+func (t *floatTask) tile(w *Matrix, panel, at, rows int, c *float32, ldc int, a *float32, acc bool) {
+	if w.Type == quant.F32 {
+		width := t.level.panel()
+		t.level.gemm(rows, false, c, ldc, a, 4*w.In, &w.packed.panels[(panel*panelOut+at)/width*width*w.In], w.In, acc)
+		return
+	}
+	size := w.panelSize()
+	t.level.gemmHalf(w.Type, rows, c, ldc, a, 4*w.In, w.data[panel*size:], at, w.In, acc)
+}
+
+// generic is the definition.
+func (t *floatTask) generic(w *Matrix, first, cols, col, from, to int) {
+	wide := make([]float32, w.In)
+	for o := range cols {
+		w.Row(wide, first+o)
+		for i := from; i < to; i++ {
+			y := t.y[i*t.ldy+col+o:]
+			linearGeneric(y, t.x[i*w.In:], wide, 0, 1, w.In, 1, t.acc)
+		}
+	}
+}
+
+// setRow lays out row i from the bytes of its values.
+func (p *Packed) setRow(i int, raw []byte) {
+	for k := range p.in {
+		p.panels[p.at(i, k)] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*k:]))
+	}
+}
+
+// row writes the values of row i.
+func (p *Packed) row(dst []float32, i int) {
+	for k := range p.in {
+		dst[k] = p.panels[p.at(i, k)]
+	}
+}
+
+// at is where value k of row i lies.
+func (p *Packed) at(i, k int) int {
+	w := p.level.panel()
+	if p.level == Generic {
+		w = 1
+	}
+	return (i/w*p.in+k)*w + i%w
+}
