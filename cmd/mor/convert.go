@@ -25,6 +25,7 @@ import (
 // convertCommand holds the flags of `mor convert`.
 type convertCommand struct {
 	from       string
+	weights    string
 	keepUntied bool
 
 	sharing   string
@@ -55,7 +56,7 @@ var (
 func newConvert() *cobra.Command {
 	c := &convertCommand{}
 	cmd := &cobra.Command{
-		Use:   "convert (--recursive SHARING | --from reference) SRC DST",
+		Use:   "convert (--recursive SHARING | --from reference | --weights TYPE) SRC DST",
 		Short: "Make a recursive or adaptive-depth model from a vanilla one, or read a checkpoint of the method's published code",
 		Long: `Convert the model in the folder SRC to a new model folder DST.
 
@@ -64,16 +65,21 @@ asked for. Where the layers of the loop do not divide by --num-recursion some ar
 a low-rank correction on top of the shared weights, as near to the layer that it replaces as the rank allows.
 
 --from reference reads a checkpoint of the published PyTorch code: a folder with config.json, train.yaml, and model.safetensors or pytorch_model.bin,
-whose pickle is read without being run. Every copy of a shared weight is compared before it is dropped.`,
+whose pickle is read without being run. Every copy of a shared weight is compared before it is dropped.
+
+--weights writes any model with its matrices in fewer bits, as the kernels read them: bf16, f16, int8 (blocks of 32 with a scale), q4_1 or q4_0 (4 bits; with and without
+a minimum for each block). Such a folder runs without being converted, its file mapped into memory; it cannot be trained.`,
 		Example: `  mor convert --recursive middle_cycle --num-recursion 3 vanilla-folder recursive-folder
   mor convert --recursive middle_cycle --num-recursion 3 --router expert --capacity 1,0.6,0.3 vanilla-folder mor-folder
   mor convert --recursive cycle --init average --lora-rank 16 vanilla-folder relaxed-folder
-  mor convert --from reference downloaded-checkpoint mor-folder`,
+  mor convert --from reference downloaded-checkpoint mor-folder
+  mor convert --weights int8 model-folder int8-folder`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0], args[1]) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.from, "from", "", "format of SRC: reference")
+	f.StringVar(&c.weights, "weights", "", "type of the matrices of the new folder: bf16, f16, int8, q4_1 or q4_0")
 	f.BoolVar(&c.keepUntied, "keep-untied", false, "reference: keep weights that differ between recursions, as LoRA of full rank")
 	f.StringVar(&c.sharing, "recursive", "", "sharing of the new model: cycle, sequence, middle_cycle or middle_sequence")
 	f.IntVar(&c.n, "num-recursion", 3, "recursions N")
@@ -111,6 +117,9 @@ func (c *convertCommand) run(cmd *cobra.Command, src, dst string) error {
 	}
 	if err := checkPaths(src, dst); err != nil {
 		return err
+	}
+	if c.weights != "" {
+		return c.pack(cmd, src, dst)
 	}
 	cpu, err := openCPU(c.threads)
 	if err != nil {
@@ -155,8 +164,12 @@ func (c *convertCommand) checkFlags(f *pflag.FlagSet) error {
 		return nil
 	}
 	switch {
+	case c.weights != "" && (c.from != "" || c.sharing != ""):
+		return fmt.Errorf("--weights with --from or --recursive at once: convert in two steps")
+	case c.weights != "":
+		return errors.Join(refuse("--weights", referenceFlags...), refuse("--weights", recursiveFlags...))
 	case c.from == "" && c.sharing == "":
-		return fmt.Errorf("say how: --recursive SHARING makes a recursive model, --from reference reads a checkpoint of the published code")
+		return fmt.Errorf("say how: --recursive SHARING makes a recursive model, --from reference reads a checkpoint of the published code, --weights TYPE packs")
 	case c.from != "" && c.sharing != "":
 		return fmt.Errorf("--from and --recursive at once: convert in two steps")
 	case c.from != "" && c.from != "reference":

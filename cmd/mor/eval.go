@@ -24,6 +24,7 @@ type evalCommand struct {
 	depthCurve bool
 	thresholds []float64
 	threads    int
+	weights    string
 	json       bool
 	bar        progress
 }
@@ -56,6 +57,7 @@ did. --depth-curve measures causal routing at each max_recursion and at each of 
 	f.BoolVar(&e.depthCurve, "depth-curve", false, "measure at each depth, and at each of --thresholds")
 	f.Float64SliceVar(&e.thresholds, "thresholds", []float64{0.3, 0.4, 0.5, 0.6, 0.7}, "thresholds of --depth-curve")
 	f.BoolVar(&e.json, "json", false, "print one JSON object")
+	weightsFlag(cmd, &e.weights)
 	threadsFlag(cmd, &e.threads)
 	return cmd
 }
@@ -80,7 +82,7 @@ func (e *evalCommand) run(ctx context.Context, out io.Writer, path string) error
 		return err
 	}
 	defer cpu.Close()
-	opened, err := openModel(dir, cpu)
+	opened, err := openModel(dir, cpu, e.weights)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type generateCommand struct {
 	json       bool
 	color      string
 	threads    int
+	weights    string
 }
 
 func newGenerate() *cobra.Command {
@@ -68,6 +69,7 @@ is causal: a token never depends on what follows it. The same seed, options and 
 	f.BoolVar(&g.showDepth, "show-depth", false, "show how many recursions each token took")
 	f.BoolVar(&g.json, "json", false, "print one JSON object: text, tokens with depth and log probability, speeds")
 	f.StringVar(&g.color, "color", "auto", "colours of --show-depth: auto, always, never (auto: on a terminal, unless NO_COLOR is set)")
+	weightsFlag(cmd, &g.weights)
 	threadsFlag(cmd, &g.threads)
 	return cmd
 }
@@ -105,11 +107,10 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer cpu.Close()
-	m, err := openModel(dir, cpu)
+	m, err := openModel(dir, cpu, g.weights)
 	if err != nil {
 		return err
 	}
-	m.Pack()
 	o.StopTokens = m.Stops
 	e, err := infer.NewEngine(m.Model, m.Tokenizer, oneText())
 	if err != nil {

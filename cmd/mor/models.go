@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"mor/internal/checkpoint"
 	"mor/internal/format/folder"
@@ -62,9 +65,18 @@ func verifyCheckpoint(path string) error {
 	return err
 }
 
-// openModel opens what resolveModel found; its tokenizer must be there.
-func openModel(path string, cpu *kernel.CPU) (*source.Model, error) {
-	m, err := source.Open(path, cpu)
+// weightsFlag adds --weights.
+func weightsFlag(cmd *cobra.Command, weights *string) {
+	cmd.Flags().StringVar(weights, "weights", "auto", "type that the matrices are held in: "+strings.Join(source.Precisions(), ", ")+" (auto: what the file has)")
+}
+
+// openModel opens what resolveModel found for inference, its matrices in the type of --weights; its tokenizer must be there.
+func openModel(path string, cpu *kernel.CPU, weights string) (*source.Model, error) {
+	p, err := source.ParsePrecision(weights)
+	if err != nil {
+		return nil, fmt.Errorf("--weights: %w", err)
+	}
+	m, err := source.OpenInference(path, cpu, p)
 	if err == nil && m.Tokenizer == nil {
 		return nil, fmt.Errorf("%s: no %s: put the model's own beside its weights", path, folder.TokenizerFile)
 	}

@@ -66,7 +66,7 @@ func (m *Matrix) check() error {
 }
 
 // Size is the number of bytes of the layout.
-func (m *Matrix) Size() int { return (m.Out + panelOut - 1) / panelOut * m.panelSize() }
+func (m *Matrix) Size() int { return Panels(m.Out) * m.panelSize() }
 
 // Data is the layout, which is the same for every CPU, or nil for F32.
 func (m *Matrix) Data() []byte { return m.data }
@@ -124,31 +124,45 @@ func (m *Matrix) Row(dst []float32, i int) {
 	}
 }
 
-// SetRows lays out rows of values, by the type's rounding. The first is row i.
-func (c *CPU) SetRows(m *Matrix, i int, values []float32) {
-	t := &setRowsTask{m: m, first: i, values: values}
-	c.pool.Run(len(values)/m.In, 16, t)
+// SetRows lays out rows that are stored as blocks of the type from; what is stored as row i becomes row place(i). Where the types differ, values are
+// rounded as m.Type.Shrink does.
+func (c *CPU) SetRows(m *Matrix, from quant.Type, first int, stored []byte, place func(i int) int) {
+	per := from.Values()
+	t := &setRowsTask{m: m, from: from, first: first, stored: stored, place: place, size: (m.In + per - 1) / per * from.Bytes()}
+	c.pool.Run(len(stored)/t.size, 16, t)
 }
 
 type setRowsTask struct {
 	m      *Matrix
+	from   quant.Type
 	first  int
-	values []float32
+	stored []byte
+	size   int // bytes of a stored row
+	place  func(i int) int
 }
 
 func (t *setRowsTask) Do(_, lo, hi int) {
-	per, in := t.m.Type.Values(), t.m.In
-	padded := make([]float32, (in+per-1)/per*per)
-	blocks := make([]byte, len(padded)/per*t.m.Type.Bytes())
+	if t.from == t.m.Type {
+		for i := lo; i < hi; i++ {
+			t.m.SetRow(t.place(t.first+i), t.stored[i*t.size:(i+1)*t.size])
+		}
+		return
+	}
+	read, write := t.from.Values(), t.m.Type.Values()
+	per := max(read, write)
+	wide := make([]float32, (t.m.In+per-1)/per*per)
+	blocks := make([]byte, (t.m.In+write-1)/write*t.m.Type.Bytes())
 	for i := lo; i < hi; i++ {
-		copy(padded, t.values[i*in:(i+1)*in])
-		t.m.Type.Shrink(blocks, padded)
-		t.m.SetRow(t.first+i, blocks)
+		t.from.Expand(wide[:(t.m.In+read-1)/read*read], t.stored[i*t.size:(i+1)*t.size])
+		clear(wide[t.m.In:])
+		t.m.Type.Shrink(blocks, wide[:(t.m.In+write-1)/write*write])
+		t.m.SetRow(t.place(t.first+i), blocks)
 	}
 }
 
 // GatherMatrix computes dst[i] = w[rows[i]].
 func (c *CPU) GatherMatrix(dst []float32, w *Matrix, rows []int32) {
+	defer c.Done(c.Start(), sweepWork("gather", 2*len(rows)*w.In))
 	t := &c.task.gather
 	*t = gatherTask{dst, w, rows}
 	c.pool.Run(len(rows), rowGrain(16*w.In), t)

@@ -25,6 +25,7 @@ func (c *CPU) Project(y, x []float32, ws []*Matrix, n int, acc bool) {
 
 // project multiplies with matrices of one type, into columns of y.
 func (c *CPU) project(y, x []float32, ws []*Matrix, n, ldy int, acc bool) {
+	defer c.Done(c.Start(), projectWork(ws, n))
 	switch ws[0].Type {
 	case quant.F32, quant.F16, quant.BF16:
 		c.projectFloat(y, x, ws, n, ldy, acc)
@@ -48,10 +49,25 @@ func (c *CPU) project(y, x []float32, ws []*Matrix, n, ldy int, acc bool) {
 func panelsOf(ws []*Matrix) int {
 	n := 0
 	for _, w := range ws {
-		n += (w.Out + panelOut - 1) / panelOut
+		n += Panels(w.Out)
 	}
 	return n
 }
 
+// Panels is how many panels so many outputs take.
+func Panels(out int) int { return (out + panelOut - 1) / panelOut }
+
 // panelGrain is how many panels a worker takes at once: neighbours, so that it reads memory in order, and few enough that all end together.
 func panelGrain(panels, workers int) int { return max(1, panels/(workers*8)) }
+
+// projectWork is a product of n rows with matrices side by side.
+func projectWork(ws []*Matrix, n int) Work {
+	w := Work{Kernel: "project " + ws[0].Type.String(), In: ws[0].In}
+	for _, m := range ws {
+		w.Out += m.Out
+		w.Bytes += float64(m.Size())
+	}
+	w.FLOPs = 2 * float64(n) * float64(w.In) * float64(w.Out)
+	w.Bytes += 4 * float64(n) * float64(w.In+w.Out)
+	return w
+}

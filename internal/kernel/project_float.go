@@ -42,7 +42,7 @@ func (t *floatTask) Do(worker, lo, hi int) {
 // findPanel is the matrix and the column of a panel, counted over all matrices.
 func findPanel(ws []*Matrix, panel int) (w *Matrix, at, col int) {
 	for _, w := range ws {
-		n := (w.Out + panelOut - 1) / panelOut
+		n := Panels(w.Out)
 		if panel < n {
 			return w, panel, col + panel*panelOut
 		}

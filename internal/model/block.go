@@ -139,6 +139,10 @@ func (t *Tape) ffn(l *Layer, lt *layerTape, w *layerSpans, out []float32, n int)
 
 // linear is y = x·wᵀ (added to y when acc is set) with a matrix of the model.
 func (m *Model) linear(y, x []float32, w span, n, in, out int, acc bool) {
+	if ws := m.products[w]; ws != nil {
+		m.cpu.Project(y, x, ws, n, acc)
+		return
+	}
 	if p := m.packed[w]; p != nil {
 		m.cpu.LinearPacked(y, x, p, n, acc)
 		return

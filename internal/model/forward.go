@@ -1,9 +1,14 @@
 package model
 
+import "fmt"
+
 // Forward runs a batch: embedding, segments, final norm. With keep, Backward may follow on the same tape.
 func (m *Model) Forward(t *Tape, b *Batch, mode Mode, keep bool) error {
 	if err := b.check(m.Config); err != nil {
 		return err
+	}
+	if keep && m.products != nil {
+		return fmt.Errorf("this model was opened for inference: its weights cannot be trained")
 	}
 	t.store = t.keys
 	return m.forward(t, b, mode, keep)
@@ -37,7 +42,7 @@ func (m *Model) forward(t *Tape, b *Batch, mode Mode, keep bool) error {
 		}
 	}
 	x := t.f.get(n * d)
-	m.cpu.GatherRows(x, m.Layout.embed.of(m.W), b.Tokens, d)
+	m.lookUp(x, b.Tokens)
 	t.out = t.segments(x)
 	t.rstd, t.norm = t.f.get(n), t.f.get(n*d)
 	m.cpu.RMSNorm(t.norm, t.rstd, t.out, m.Layout.norm.of(m.W), n, d, float32(m.Config.RMSNormEps))

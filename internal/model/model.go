@@ -18,6 +18,11 @@ type Model struct {
 	cpu    *kernel.CPU
 	packed map[span]*kernel.Packed // by Pack; nil while weights change
 	rope   []float32               // [max_position_embeddings, e]: for each position e/2 cosines, then e/2 sines
+
+	// Of a model for inference:
+	matrices map[int]*kernel.Matrix    // by the offset of their tensor
+	products map[span][]*kernel.Matrix // by Seal: those that stand side by side
+	embed    *kernel.Matrix
 }
 
 // New returns a model whose weights are zero. c must be valid (Validate).
@@ -31,7 +36,11 @@ func New(c *Config, cpu *kernel.CPU) *Model {
 func (m *Model) CPU() *kernel.CPU { return m.cpu }
 
 // Pack lays out the matrices for products of few rows, which inference does. The weights must not change afterwards. Results are the same bits.
+// A model for inference has them laid out already.
 func (m *Model) Pack() {
+	if m.products != nil {
+		return
+	}
 	m.packed = map[span]*kernel.Packed{}
 	c, d := m.Config, m.Config.HiddenSize
 	pack := func(w span, in, out int) { m.packed[w] = m.cpu.Pack(nil, w.of(m.W), in, out) }

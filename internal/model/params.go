@@ -11,6 +11,7 @@ type Tensor struct {
 	Decay  bool // weight decay applies: every matrix; no norm
 	Aux    bool // an auxiliary router: clipped on its own, at ten times the rate
 	Frozen bool // not trained by gradient: the balance bias, the thresholds
+	Matrix bool // multiplies rows of the stream: a model for inference has it as a kernel.Matrix, outside the slab
 }
 
 // Of is the tensor's part of a slab of weights, gradients or moments.
@@ -22,6 +23,10 @@ type Layout struct {
 	Size    int // values in a slab
 	Trained int // the first so many values are trained; frozen tensors stand behind them
 	index   map[string]int
+
+	apart   bool // matrices are not in the slab: their spans only name them, and begin where the slab ends
+	named   int  // values that have such names
+	slabEnd int
 
 	embed, head, norm span
 	encoding          span
@@ -73,16 +78,26 @@ func (l *Layout) Tensor(name string) (*Tensor, bool) {
 
 // NewLayout places the tensors of a valid configuration.
 func NewLayout(c *Config, p *Plan) *Layout {
-	l := &Layout{index: map[string]int{}, loras: map[loraKey]loraSpans{}}
+	return (&Layout{}).place(c, p)
+}
+
+// newApartLayout places the tensors of a valid configuration, the matrices outside the slab.
+func newApartLayout(c *Config, p *Plan) *Layout {
+	small := (&Layout{apart: true}).place(c, p)
+	return (&Layout{apart: true, slabEnd: small.Size}).place(c, p)
+}
+
+func (l *Layout) place(c *Config, p *Plan) *Layout {
+	l.index, l.loras = map[string]int{}, map[loraKey]loraSpans{}
 	d := c.HiddenSize
-	l.embed = l.matrix("model.embed_tokens.weight", c.VocabSize, d)
+	l.embed = l.product("model.embed_tokens.weight", c.VocabSize, d)
 	for u := range p.Unique {
 		l.layers = append(l.layers, l.layer(c, fmt.Sprintf("model.layers.%d", u)))
 	}
 	l.norm = l.vector("model.norm.weight", d)
 	l.head = l.embed
 	if !c.TieWordEmbeddings {
-		l.head = l.matrix("lm_head.weight", c.VocabSize, d)
+		l.head = l.product("lm_head.weight", c.VocabSize, d)
 	}
 	if c.Recursion != nil {
 		l.loop(c)
@@ -110,7 +125,22 @@ func (l *Layout) add(name string, shape ...int) span {
 }
 
 func (l *Layout) matrix(name string, rows, cols int) span { return l.add(name, rows, cols) }
-func (l *Layout) vector(name string, n int) span          { return l.add(name, n) }
+
+// product places a matrix that multiplies rows of the stream.
+func (l *Layout) product(name string, rows, cols int) span {
+	s := l.add(name, rows, cols)
+	t := &l.Tensors[len(l.Tensors)-1]
+	t.Matrix = true
+	if l.apart {
+		l.Size -= s.n
+		s.off = l.slabEnd + l.named
+		t.Offset = s.off
+		l.named += s.n
+	}
+	return s
+}
+
+func (l *Layout) vector(name string, n int) span { return l.add(name, n) }
 
 // frozen places a vector that no gradient trains.
 func (l *Layout) frozen(name string, n int) span {
@@ -132,14 +162,14 @@ func (l *Layout) layer(c *Config, base string) layerSpans {
 	d, f, q, kv := c.HiddenSize, c.IntermediateSize, c.QueryDim(), c.KVDim()
 	var s layerSpans
 	s.inputNorm = l.vector(base+".input_layernorm.weight", d)
-	s.qkv = join(l.matrix(base+".self_attn.q_proj.weight", q, d),
-		l.matrix(base+".self_attn.k_proj.weight", kv, d),
-		l.matrix(base+".self_attn.v_proj.weight", kv, d))
-	s.o = l.matrix(base+".self_attn.o_proj.weight", d, q)
+	s.qkv = join(l.product(base+".self_attn.q_proj.weight", q, d),
+		l.product(base+".self_attn.k_proj.weight", kv, d),
+		l.product(base+".self_attn.v_proj.weight", kv, d))
+	s.o = l.product(base+".self_attn.o_proj.weight", d, q)
 	s.postNorm = l.vector(base+".post_attention_layernorm.weight", d)
 	if c.MoE == nil {
-		s.gateUp = join(l.matrix(base+".mlp.gate_proj.weight", f, d), l.matrix(base+".mlp.up_proj.weight", f, d))
-		s.down = l.matrix(base+".mlp.down_proj.weight", d, f)
+		s.gateUp = join(l.product(base+".mlp.gate_proj.weight", f, d), l.product(base+".mlp.up_proj.weight", f, d))
+		s.down = l.product(base+".mlp.down_proj.weight", d, f)
 		return s
 	}
 	base += ".block_sparse_moe"
@@ -147,8 +177,8 @@ func (l *Layout) layer(c *Config, base string) layerSpans {
 	for e := range c.MoE.NumExperts {
 		at := fmt.Sprintf("%s.experts.%d", base, e)
 		s.experts = append(s.experts, expertSpans{
-			gateUp: join(l.matrix(at+".w1.weight", f, d), l.matrix(at+".w3.weight", f, d)),
-			down:   l.matrix(at+".w2.weight", d, f),
+			gateUp: join(l.product(at+".w1.weight", f, d), l.product(at+".w3.weight", f, d)),
+			down:   l.product(at+".w2.weight", d, f),
 		})
 	}
 	return s

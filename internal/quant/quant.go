@@ -48,7 +48,7 @@ func formatOf(t Type) (format, bool) {
 	case Q4_0:
 		return format{"Q4_0", 32, 18, expandQ4_0, shrinkQ4_0}, true
 	case Q4_1:
-		return format{"Q4_1", 32, 20, expandQ4_1, nil}, true
+		return format{"Q4_1", 32, 20, expandQ4_1, shrinkQ4_1}, true
 	case Q5_0:
 		return format{"Q5_0", 32, 22, expandQ5_0, nil}, true
 	case Q5_1:
@@ -87,6 +87,16 @@ func (t Type) Bytes() int {
 func (t Type) CanShrink() bool {
 	f, _ := formatOf(t)
 	return f.shrink != nil
+}
+
+// ParseType is the type of a name, as String gives it.
+func ParseType(name string) (Type, error) {
+	for t := range BF16 + 1 {
+		if t.Known() && t.String() == name {
+			return t, nil
+		}
+	}
+	return 0, fmt.Errorf("%q: not a type of weights", name)
 }
 
 func (t Type) String() string {
@@ -284,5 +294,23 @@ func shrinkQ4_0(b []byte, src []float32) {
 	quantum := func(x float32) byte { return byte(min(15, int8(float32(x*inverse)+8.5))) } // no fused multiply-add, as ggml rounds
 	for i := range 16 {
 		b[2+i] = quantum(src[i]) | quantum(src[i+16])<<4
+	}
+}
+
+func shrinkQ4_1(b []byte, src []float32) {
+	low, high := src[0], src[0]
+	for _, x := range src {
+		low, high = min(low, x), max(high, x)
+	}
+	d := (high - low) / 15
+	inverse := float32(0)
+	if d != 0 {
+		inverse = 1 / d
+	}
+	putF16(b, d)
+	putF16(b[2:], low)
+	quantum := func(x float32) byte { return byte(min(15, int8(float32((x-low)*inverse)+0.5))) }
+	for i := range 16 {
+		b[4+i] = quantum(src[i]) | quantum(src[i+16])<<4
 	}
 }

@@ -66,8 +66,13 @@ func Tokenizer(path string) (*token.Tokenizer, error) {
 // Open reads a model.
 func Open(path string, cpu *kernel.CPU) (*Model, error) {
 	if IsFile(path) {
-		return openGGUF(path, cpu)
+		return openGGUF(path, func(f *gguf.File) (*model.Model, error) { return f.Model(cpu) })
 	}
+	return openFolder(path, func() (*model.Model, error) { return folder.Open(path, cpu) })
+}
+
+// openFolder reads a folder, its weights by read.
+func openFolder(path string, read func() (*model.Model, error)) (*Model, error) {
 	s := &Model{}
 	var err error
 	if s.Tokenizer, err = folder.Tokenizer(path); err != nil {
@@ -79,11 +84,12 @@ func Open(path string, cpu *kernel.CPU) (*Model, error) {
 	if s.Stops, err = s.Files.StopTokens(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	s.Model, err = folder.Open(path, cpu)
+	s.Model, err = read()
 	return s, err
 }
 
-func openGGUF(path string, cpu *kernel.CPU) (*Model, error) {
+// openGGUF reads a GGUF file, its weights by read.
+func openGGUF(path string, read func(f *gguf.File) (*model.Model, error)) (*Model, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
 		return nil, err
@@ -101,7 +107,7 @@ func openGGUF(path string, cpu *kernel.CPU) (*Model, error) {
 		return nil, err
 	}
 	s.Files = folder.NewAssets(s.Tokenizer, s.Stops, template)
-	s.Model, err = f.Model(cpu)
+	s.Model, err = read(f)
 	return s, err
 }
 
@@ -130,13 +136,21 @@ func ReadWeights(path string, c *model.Config) (*Weights, error) {
 		return nil, err
 	}
 	defer w.Close()
-	if err := folder.Match(w, c); err != nil {
+	q, packed, err := folder.PackedType(w)
+	if err == nil && !packed {
+		err = folder.Match(w, c)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	out := &Weights{Files: w.Files(), Tensors: map[string]Stored{}}
 	for _, name := range w.Names() {
 		t, _ := w.Info(name)
-		out.Tensors[name] = Stored{string(t.DType), int64(t.Len() * t.DType.Size())}
+		stored := Stored{string(t.DType), int64(t.Len() * t.DType.Size())}
+		if packed && t.DType == safetensors.U8 {
+			stored.DType = q.String()
+		}
+		out.Tensors[name] = stored
 	}
 	return out, nil
 }

@@ -2,6 +2,7 @@
 package folder
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,14 +42,11 @@ func Open(dir string, cpu *kernel.CPU) (*model.Model, error) {
 	if err := Match(w, c); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	m := model.New(c, cpu)
-	if err := ReadSlab(w, m.Layout, m.W); err != nil {
-		return nil, err
-	}
-	if err := checkTied(w, m); err != nil {
+	if err := CheckTied(w, c); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	return m, nil
+	m := model.New(c, cpu)
+	return m, ReadSlab(w, m.Layout, m.W)
 }
 
 // Config reads the configuration of a folder: mor's own, or that of a LlamaForCausalLM or MixtralForCausalLM.
@@ -95,6 +93,9 @@ func Tokenizer(dir string) (*token.Tokenizer, error) {
 
 // Match compares stored tensors with a configuration before any weight is allocated.
 func Match(w *safetensors.Shards, c *model.Config) error {
+	if q, packed, err := PackedType(w); packed || err != nil {
+		return errors.Join(err, fmt.Errorf("%s is packed as %s, which only runs: give the model that it was made from", WeightsFile, q))
+	}
 	names := slices.DeleteFunc(w.Names(), func(name string) bool { return derived(name, c) })
 	return model.NewLayout(c, model.NewPlan(c)).Match(names, func(name string) ([]int, bool) {
 		t, ok := w.Info(name)
@@ -107,22 +108,26 @@ func derived(name string, c *model.Config) bool {
 	return name == headTensor && c.TieWordEmbeddings || strings.HasSuffix(name, ".self_attn.rotary_emb.inv_freq")
 }
 
-// checkTied compares an output head that is stored although it is tied.
-func checkTied(w *safetensors.Shards, m *model.Model) error {
-	info, ok := w.Info(headTensor)
-	if !ok || !m.Config.TieWordEmbeddings {
+// CheckTied compares an output head that is stored although it is tied.
+func CheckTied(w *safetensors.Shards, c *model.Config) error {
+	head, ok := w.Info(headTensor)
+	if !ok || !c.TieWordEmbeddings {
 		return nil
 	}
-	embed, _ := m.Layout.Tensor(embedTensor)
-	if !slices.Equal(info.Shape, embed.Shape) {
-		return fmt.Errorf("tensor %s has shape %v, expected %v: it is tied to the embedding", headTensor, info.Shape, embed.Shape)
+	embed, _ := w.Info(embedTensor)
+	if !slices.Equal(head.Shape, embed.Shape) || head.DType != embed.DType {
+		return fmt.Errorf("tensor %s is %s, expected %s: it is tied to the embedding", headTensor, head, embed)
 	}
-	head := make([]float32, embed.Len)
-	if err := w.Float32s(head, headTensor); err != nil {
-		return err
-	}
-	if !slices.Equal(head, embed.Of(m.W)) {
-		return fmt.Errorf("tensor %s differs from %s, but tie_word_embeddings is true: set it to false", headTensor, embedTensor)
+	const part = 1 << 20
+	a, b, left := make([]byte, part), make([]byte, part), int64(head.Len())*int64(head.DType.Size())
+	for at := int64(0); at < left; at += part {
+		n := min(part, left-at)
+		if err := errors.Join(w.File(headTensor).RawAt(a[:n], headTensor, at), w.File(embedTensor).RawAt(b[:n], embedTensor, at)); err != nil {
+			return err
+		}
+		if !bytes.Equal(a[:n], b[:n]) {
+			return fmt.Errorf("tensor %s differs from %s, but tie_word_embeddings is true: set it to false", headTensor, embedTensor)
+		}
 	}
 	return nil
 }

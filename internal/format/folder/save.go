@@ -28,6 +28,11 @@ func Save(dir string, m *model.Model, o SaveOptions) error {
 	if err != nil {
 		return fmt.Errorf("save %s: %w", dir, err)
 	}
+	return saveFolder(dir, files, sources(m.Layout, m.W, "", o.DType), o.MaxShardSize, map[string]string{formatKey: "pt"})
+}
+
+// saveFolder writes files and tensors to a new folder.
+func saveFolder(dir string, files Assets, tensors []safetensors.Source, limit int64, metadata map[string]string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return fmt.Errorf("%s: exists already: name another folder, or remove it", dir)
 	}
@@ -35,11 +40,12 @@ func Save(dir string, m *model.Model, o SaveOptions) error {
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o777)); err != nil {
 		return err
 	}
+	var err error
 	for name, data := range files {
 		err = errors.Join(err, create(filepath.Join(tmp, name), data))
 	}
 	if err == nil {
-		err = safetensors.WriteShards(tmp, sources(m.Layout, m.W, "", o.DType), o.MaxShardSize)
+		err = safetensors.WriteShards(tmp, tensors, limit, metadata)
 	}
 	if err == nil {
 		err = os.Rename(tmp, dir)

@@ -116,6 +116,30 @@ func (f *File) Raw(name string) ([]byte, error) {
 	return data, nil
 }
 
+// RawAt fills p with bytes of a tensor, from its byte off on.
+func (f *File) RawAt(p []byte, name string, off int64) error {
+	t, ok := f.Info(name)
+	if !ok {
+		return f.errorf(name, "not in the file")
+	}
+	if off < 0 || off+int64(len(p)) > t.end-t.begin {
+		return f.errorf(name, "%s has %d bytes, %d at byte %d were asked for", t, t.end-t.begin, len(p), off)
+	}
+	if err := f.readAt(p, f.start+t.begin+off); err != nil {
+		return f.errorf(name, "%w", err)
+	}
+	return nil
+}
+
+// Extent is where the bytes of a tensor lie in the file; both are 0 where there is none of that name.
+func (f *File) Extent(name string) (begin, end int64) {
+	t, ok := f.Info(name)
+	if !ok {
+		return 0, 0
+	}
+	return f.start + t.begin, f.start + t.end
+}
+
 // Float32s reads a tensor of type F32, F16, BF16 or F64 into dst, which must have exactly its number of elements. A finite
 // F64 value beyond the range of float32 is an error.
 func (f *File) Float32s(dst []float32, name string) error {

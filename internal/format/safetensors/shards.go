@@ -156,9 +156,15 @@ func (s *Shards) Float32s(dst []float32, name string) error {
 	return f.Float32s(dst, name)
 }
 
+// File is the file that a tensor is in, nil where there is none of that name.
+func (s *Shards) File(name string) *File { return s.of[name] }
+
+// Metadata is that of the first file, nil where it has none. Treat it as read-only.
+func (s *Shards) Metadata() map[string]string { return s.files[0].Metadata() }
+
 // WriteShards writes tensors to a folder: to one file, or, where they take more than limit bytes, to several and their index. A limit of 0 is none. A tensor
 // that is larger than the limit has a file of its own.
-func WriteShards(dir string, tensors []Source, limit int64) error {
+func WriteShards(dir string, tensors []Source, limit int64, metadata map[string]string) error {
 	shards, total := split(tensors, limit)
 	index := map[string]string{}
 	for i, shard := range shards {
@@ -169,7 +175,7 @@ func WriteShards(dir string, tensors []Source, limit int64) error {
 		for _, t := range shard {
 			index[t.Name] = name
 		}
-		err := create(filepath.Join(dir, name), func(w io.Writer) error { return Write(w, shard, map[string]string{"format": "pt"}) })
+		err := create(filepath.Join(dir, name), func(w io.Writer) error { return Write(w, shard, metadata) })
 		if err != nil {
 			return err
 		}

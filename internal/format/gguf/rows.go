@@ -1,0 +1,37 @@
+package gguf
+
+import (
+	"fmt"
+
+	"mor/internal/model"
+)
+
+// Of finds the tensor that has this of the model's names.
+func (g *File) Of(name string) (*Tensor, bool) { return g.Tensor(nameOf(name)) }
+
+// Rows returns rows [first, first+n) of the matrix that has this of the model's names, as they are stored. They are in llama.cpp's order:
+// Placement tells where one belongs.
+func (g *File) Rows(buf []byte, name string, first, n int) ([]byte, error) {
+	t, ok := g.Of(name)
+	if !ok || len(t.Shape) != 2 {
+		return nil, fmt.Errorf("%s: tensor %q is no matrix of the file", g.path, nameOf(name))
+	}
+	size := int(t.size) / t.Shape[0]
+	if cap(buf) < n*size {
+		buf = make([]byte, n*size)
+	}
+	buf = buf[:n*size]
+	if _, err := g.f.ReadAt(buf, t.offset+int64(first*size)); err != nil {
+		return nil, fmt.Errorf("%s: tensor %q: %w", g.path, t.Name, err)
+	}
+	return buf, nil
+}
+
+// Placement tells where a row of a file's matrix belongs in the model's: rows that turn in pairs stand in another order (see unrotate).
+func Placement(c *model.Config, name string) func(row int) int {
+	if rotatedHeads(c, name) == 0 {
+		return func(row int) int { return row }
+	}
+	e := c.HeadDim
+	return func(row int) int { return row/e*e + row%e%2*(e/2) + row%e/2 }
+}

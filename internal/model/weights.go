@@ -1,0 +1,82 @@
+package model
+
+import (
+	"fmt"
+
+	"mor/internal/kernel"
+	"mor/internal/memory"
+)
+
+// NewInference returns a model that can only run forward. Its slab W holds what is no Tensor.Matrix: norms, routers, encodings, low-rank corrections. The
+// matrices come by SetMatrix, in any type; then Seal makes the model ready. c must be valid.
+func NewInference(c *Config, cpu *kernel.CPU) *Model {
+	p := NewPlan(c)
+	l := newApartLayout(c, p)
+	return &Model{Config: c, Plan: p, Layout: l, W: memory.Make[float32](l.Size), cpu: cpu, rope: ropeTable(c), matrices: map[int]*kernel.Matrix{}}
+}
+
+// SetMatrix gives a tensor its matrix.
+func (m *Model) SetMatrix(t *Tensor, w *kernel.Matrix) error {
+	if w.Out != t.Shape[0] || w.In != t.Shape[1] {
+		return fmt.Errorf("tensor %s: a matrix [%d %d], expected %v", t.Name, w.Out, w.In, t.Shape)
+	}
+	m.matrices[t.Offset] = w
+	return nil
+}
+
+// Matrix is a tensor's matrix, nil for a model with a slab.
+func (m *Model) Matrix(t *Tensor) *kernel.Matrix { return m.matrices[t.Offset] }
+
+// Seal makes a model of NewInference ready to run. A matrix that is missing is an error.
+func (m *Model) Seal() error {
+	for i := range m.Layout.Tensors {
+		if t := &m.Layout.Tensors[i]; t.Matrix && m.matrices[t.Offset] == nil {
+			return fmt.Errorf("tensor %s: its matrix was not set", t.Name)
+		}
+	}
+	m.products = map[span][]*kernel.Matrix{}
+	d := m.Config.HiddenSize
+	for _, s := range m.Plan.Segments {
+		for _, l := range s.Layers {
+			w := &m.Layout.layers[l.Unique]
+			m.join(span{w.qkv.off, m.qkvDim(&l) * d}, w.o, w.gateUp, w.down)
+			for _, e := range w.experts {
+				m.join(e.gateUp, e.down)
+			}
+		}
+	}
+	m.join(m.Layout.head)
+	m.embed = m.matrices[m.Layout.embed.off]
+	return nil
+}
+
+// join finds the matrices that stand side by side in each span.
+func (m *Model) join(products ...span) {
+	for _, s := range products {
+		var ws []*kernel.Matrix
+		for at := s.off; at < s.off+s.n; {
+			w := m.matrices[at]
+			ws = append(ws, w)
+			at += w.In * w.Out
+		}
+		m.products[s] = ws
+	}
+}
+
+// WeightBytes is what the weights take in memory.
+func (m *Model) WeightBytes() int64 {
+	n := 4 * int64(len(m.W))
+	for _, w := range m.matrices {
+		n += int64(w.Size())
+	}
+	return n
+}
+
+// lookUp writes the embeddings of tokens to x[n,d].
+func (m *Model) lookUp(x []float32, tokens []int32) {
+	if m.embed != nil {
+		m.cpu.GatherMatrix(x, m.embed, tokens)
+		return
+	}
+	m.cpu.GatherRows(x, m.Layout.embed.of(m.W), tokens, m.Config.HiddenSize)
+}
