@@ -143,10 +143,6 @@ func (m *Model) linear(y, x []float32, w span, n, in, out int, acc bool) {
 		m.cpu.Project(y, x, ws, n, acc)
 		return
 	}
-	if p := m.packed[w]; p != nil {
-		m.cpu.LinearPacked(y, x, p, n, acc)
-		return
-	}
 	m.cpu.Linear(y, x, w.of(m.W), n, in, out, acc)
 }
 

@@ -233,27 +233,6 @@ func TestThresholdsFollowTopK(t *testing.T) {
 	}
 }
 
-// TestPackDoesNotMatter: packed weights give the same logits, bit for bit.
-func TestPackDoesNotMatter(t *testing.T) {
-	eachKind(t, func(t *testing.T, c *model.Config, level kernel.Level) {
-		m := newModel(t, c, level, 2)
-		b, tape := model.NewBatch(golden.Sequences(c, 19, 1, 8)...), m.NewTape()
-		logits := func() []float32 {
-			if err := m.Forward(tape, b, model.Mode{}, false); err != nil {
-				t.Fatal(err)
-			}
-			out := make([]float32, b.Rows()*c.VocabSize)
-			m.Logits(out, tape, 0, b.Rows())
-			return out
-		}
-		want := logits()
-		m.Pack()
-		if got := logits(); !slices.Equal(got, want) {
-			t.Errorf("logits differ by %.1e", maxDiff(got, want))
-		}
-	})
-}
-
 // TestSteadyStepDoesNotAllocate: once a tape has seen a batch, a training step on it needs no new memory.
 func TestSteadyStepDoesNotAllocate(t *testing.T) {
 	for _, k := range golden.Kinds() {

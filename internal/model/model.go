@@ -15,9 +15,8 @@ type Model struct {
 	Layout *Layout
 	W      []float32 // the weights, one slab
 
-	cpu    *kernel.CPU
-	packed map[span]*kernel.Packed // by Pack; nil while weights change
-	rope   []float32               // [max_position_embeddings, e]: for each position e/2 cosines, then e/2 sines
+	cpu  *kernel.CPU
+	rope []float32 // [max_position_embeddings, e]: for each position e/2 cosines, then e/2 sines
 
 	// Of a model for inference:
 	matrices map[int]*kernel.Matrix    // by the offset of their tensor
@@ -34,38 +33,6 @@ func New(c *Config, cpu *kernel.CPU) *Model {
 
 // CPU is what the model computes with.
 func (m *Model) CPU() *kernel.CPU { return m.cpu }
-
-// Pack lays out the matrices for products of few rows, which inference does. The weights must not change afterwards. Results are the same bits.
-// A model for inference has them laid out already.
-func (m *Model) Pack() {
-	if m.products != nil {
-		return
-	}
-	m.packed = map[span]*kernel.Packed{}
-	c, d := m.Config, m.Config.HiddenSize
-	pack := func(w span, in, out int) { m.packed[w] = m.cpu.Pack(nil, w.of(m.W), in, out) }
-	for _, s := range m.Plan.Segments {
-		for _, l := range s.Layers {
-			w, width := &m.Layout.layers[l.Unique], m.qkvDim(&l)
-			if qkv := (span{w.qkv.off, width * d}); m.packed[qkv] == nil {
-				pack(qkv, d, width)
-			}
-			if m.packed[w.o] != nil {
-				continue
-			}
-			pack(w.o, c.QueryDim(), d)
-			if c.MoE == nil {
-				pack(w.gateUp, d, 2*c.IntermediateSize)
-				pack(w.down, c.IntermediateSize, d)
-			}
-			for _, e := range w.experts {
-				pack(e.gateUp, d, 2*c.IntermediateSize)
-				pack(e.down, c.IntermediateSize, d)
-			}
-		}
-	}
-	pack(m.Layout.head, d, c.VocabSize)
-}
 
 // Routing says how expert-choice picks tokens.
 type Routing int

@@ -3,7 +3,6 @@ package parallel
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
 )
 
@@ -15,15 +14,71 @@ type Task interface {
 
 // Pool is a fixed set of workers. The goroutine that calls Run is worker 0. A Pool runs one task at a time and is not
 // safe for concurrent use.
+//
+// A worker that has nothing to do looks out for the next task for some microseconds before it sleeps: tasks of a forward pass follow each other faster
+// than a sleeper wakes. A task does not wait for workers that come when nothing is left of it.
 type Pool struct {
-	workers int
-	wake    []chan struct{}
-	done    sync.WaitGroup
+	helpers []helper
 
-	// The task at hand; written before wake, read after it.
+	// The task at hand; written before state, read by those who have joined.
 	task     Task
 	n, grain int
 	next     atomic.Int64
+
+	state    atomic.Uint64 // number of the task, closed, helpers that have joined
+	returned gate          // worker 0 waits for those who have
+	ended    atomic.Bool
+}
+
+// The fields of a state.
+const (
+	closed   = 1 << 31 // nobody joins any more
+	oneTask  = 1 << 32
+	joinMask = closed - 1
+)
+
+// helper is a worker other than the caller.
+type helper struct {
+	gate
+	_ [64]byte // what one worker looks at, others must not write beside
+}
+
+// gate is where one goroutine waits: awake at first, asleep after a while.
+type gate struct {
+	asleep atomic.Bool
+	wake   chan struct{}
+}
+
+// Rounds of looking out before sleep, and looks of a round. Between rounds other goroutines get their turn.
+const (
+	rounds = 300
+	looks  = 50
+)
+
+// wait returns once ready does.
+func (g *gate) wait(ready func() bool) {
+	for range rounds {
+		for range looks {
+			if ready() {
+				return
+			}
+		}
+		runtime.Gosched()
+	}
+	for !ready() {
+		g.asleep.Store(true)
+		if ready() && g.asleep.CompareAndSwap(true, false) {
+			return
+		}
+		<-g.wake // open saw this goroutine asleep, or will
+	}
+}
+
+// open wakes who waits, after what it waits for has become true.
+func (g *gate) open() {
+	if g.asleep.CompareAndSwap(true, false) {
+		g.wake <- struct{}{}
+	}
 }
 
 // New returns a pool of the given number of workers; fewer than 1 means one for each CPU.
@@ -31,21 +86,23 @@ func New(workers int) *Pool {
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{workers: workers, wake: make([]chan struct{}, workers-1)}
-	for i := range p.wake {
-		p.wake[i] = make(chan struct{}, 1)
-		go p.serve(i+1, p.wake[i])
+	p := &Pool{helpers: make([]helper, workers-1)}
+	p.returned.wake = make(chan struct{}, 1)
+	for i := range p.helpers {
+		p.helpers[i].wake = make(chan struct{}, 1)
+		go p.serve(i)
 	}
 	return p
 }
 
 // Workers returns how many workers share a task.
-func (p *Pool) Workers() int { return p.workers }
+func (p *Pool) Workers() int { return len(p.helpers) + 1 }
 
 // Close ends the workers. The pool must not be used afterwards.
 func (p *Pool) Close() {
-	for _, c := range p.wake {
-		close(c)
+	p.ended.Store(true)
+	for i := range p.helpers {
+		p.helpers[i].open()
 	}
 }
 
@@ -56,7 +113,7 @@ func (p *Pool) Run(n, grain int, t Task) {
 	}
 	grain = max(grain, 1)
 	chunks := (n + grain - 1) / grain
-	if p.workers == 1 || chunks == 1 {
+	if len(p.helpers) == 0 || chunks == 1 {
 		for lo := 0; lo < n; lo += grain {
 			t.Do(0, lo, min(lo+grain, n))
 		}
@@ -64,20 +121,49 @@ func (p *Pool) Run(n, grain int, t Task) {
 	}
 	p.task, p.n, p.grain = t, n, grain
 	p.next.Store(0)
-	helpers := min(len(p.wake), chunks-1)
-	p.done.Add(helpers)
-	for _, c := range p.wake[:helpers] {
-		c <- struct{}{}
+	p.state.Store((p.state.Load()/oneTask + 1) * oneTask)
+	for i := range p.helpers[:min(len(p.helpers), chunks-1)] {
+		p.helpers[i].open()
 	}
 	p.claim(0)
-	p.done.Wait()
+	if p.state.Or(closed)&joinMask > 0 {
+		p.returned.wait(p.alone)
+	}
 	p.task = nil
 }
 
-func (p *Pool) serve(worker int, wake <-chan struct{}) {
-	for range wake {
-		p.claim(worker)
-		p.done.Done()
+// alone tells whether every helper that joined has returned.
+func (p *Pool) alone() bool { return p.state.Load()&joinMask == 0 }
+
+// serve joins one task after the other.
+func (p *Pool) serve(i int) {
+	h, seen := &p.helpers[i], uint64(0)
+	news := func() bool { return p.state.Load()/oneTask != seen || p.ended.Load() }
+	for {
+		h.wait(news)
+		if p.ended.Load() {
+			return
+		}
+		var joined bool
+		if seen, joined = p.join(); joined {
+			p.claim(i + 1)
+			if p.state.Add(^uint64(0))&(closed|joinMask) == closed {
+				p.returned.open()
+			}
+		}
+	}
+}
+
+// join takes part in the task at hand unless it is closed, and returns its number.
+func (p *Pool) join() (task uint64, joined bool) {
+	for {
+		s := p.state.Load()
+		if s&closed != 0 {
+			return s / oneTask, false
+		}
+		if p.state.CompareAndSwap(s, s+1) {
+			return s / oneTask, true
+		}
 	}
 }
 

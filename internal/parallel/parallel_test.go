@@ -3,6 +3,7 @@ package parallel
 import (
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 type count struct {
@@ -47,5 +48,31 @@ func TestRunDoesNotAllocate(t *testing.T) {
 	c := &count{seen: make([]int32, 100), workers: 2}
 	if a := testing.AllocsPerRun(100, func() { p.Run(100, 1, c) }); a != 0 {
 		t.Errorf("Run allocates %v times", a)
+	}
+}
+
+// TestRunInARow: tasks that follow each other at once, or after everyone sleeps, are computed alike.
+func TestRunInARow(t *testing.T) {
+	for _, workers := range []int{2, 3, 9} {
+		p := New(workers)
+		c := &count{seen: make([]int32, 40), workers: workers}
+		for i := range 3000 {
+			if i%1000 == 999 {
+				time.Sleep(2 * time.Millisecond)
+			}
+			p.Run(2+i%39, 1, c)
+		}
+		want := int32(0)
+		for i := 39; i >= 0; i-- {
+			for j := range 3000 {
+				if 2+j%39 == i+1 {
+					want++
+				}
+			}
+			if c.seen[i] != want {
+				t.Fatalf("%d workers: item %d computed %d times, want %d", workers, i, c.seen[i], want)
+			}
+		}
+		p.Close()
 	}
 }
