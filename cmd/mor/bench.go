@@ -204,9 +204,9 @@ func (b *stepBench) print(w io.Writer, enc *json.Encoder, s *bench.Step) error {
 	if b.json {
 		return enc.Encode(s)
 	}
-	_, err := fmt.Fprintf(w, "%-5s %-20s %dx%d  depth %.2f %-4s  %s parameters  %8.1f tokens/s  %7.1f GFLOP/s  %4.1f %% of peak  forward %.3f s of %.3f s  saves %5.1f %% of FLOPs, %5.1f %% of time  peak memory %s\n",
+	_, err := fmt.Fprintf(w, "%-5s %-20s %dx%d  depth %.2f %-4s  %s parameters  %8.1f tokens/s  %7.1f GFLOP/s  %4.1f %% of peak  forward %.3f s of %.3f s  saves %5.1f %% of FLOPs, %5.1f %% of time  peak memory %s of %s expected\n",
 		s.Size, s.Kind, s.Batch, s.Context, s.MeanDepth, s.Routing, short(float64(s.Parameters)), s.TokensPerS, s.FLOPS/1e9, 100*s.Share, s.ForwardTime, s.Spread.Median,
-		100*s.FLOPsSaved, 100*s.TimeSaved, formatSize(s.PeakMemory))
+		100*s.FLOPsSaved, 100*s.TimeSaved, formatSize(s.PeakMemory), formatSize(s.Expected.Peak))
 	for _, k := range s.Kernels {
 		fmt.Fprintln(w, k)
 	}

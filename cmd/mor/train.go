@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -230,9 +231,15 @@ func (t *trainCommand) run(cmd *cobra.Command) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // what the data took
+	r.footprint = o.Footprint()
+	if err := r.footprint.Fits(); err != nil && !o.IgnoreMemory {
+		return err
+	}
 	if r.trainer, err = r.start(&o, path, cpu); err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // what --init took
 	return r.train(ctx, dir)
 }
 

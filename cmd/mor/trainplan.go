@@ -6,6 +6,7 @@ import (
 	"text/tabwriter"
 
 	"mor/internal/model"
+	"mor/internal/train"
 )
 
 // printPlan shows what will be trained, beside the vanilla model of the same effective depth.
@@ -33,7 +34,14 @@ func (r *trainRun) printPlan() {
 			ratio(mine.Parameters.NonEmbedding, vanilla.Parameters.NonEmbedding), mine.ForwardFLOPs/vanilla.ForwardFLOPs, mine.KVValues/vanilla.KVValues)
 	}
 	w.Flush()
+	r.printf("memory     %s\n", memoryLine(&r.footprint))
 	r.printf("run        %s steps of %d sequences of %d tokens; %s FLOPs a step; %s\n\n", group(o.Steps), o.Batch, o.Context, short(r.flops), o.Out)
+}
+
+// memoryLine lists the parts of a footprint.
+func memoryLine(f *train.Footprint) string {
+	return fmt.Sprintf("%s expected at most: weights %s, gradients %s, moments %s, kept for backward %s, backward %s, kernels %s, the rest %s", formatSize(f.Peak),
+		formatSize(f.Weights), formatSize(f.Gradients), formatSize(f.Moments), formatSize(f.Tape), formatSize(f.Backward), formatSize(f.Kernels), formatSize(f.Process))
 }
 
 func ratio(a, b int) float64 { return float64(a) / float64(b) }

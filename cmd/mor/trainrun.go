@@ -28,6 +28,8 @@ type trainRun struct {
 	trainer *train.Trainer
 	bar     progress
 
+	footprint train.Footprint // as expected before the run
+
 	peak    float64 // FLOP/s of this machine's fp32 units
 	flops   float64 // of a step
 	millis  float64 // smoothed time of a step
@@ -82,6 +84,7 @@ func (r *trainRun) train(ctx context.Context, dir *checkpoint.Dir) error {
 	r.peak = t.Model.CPU().Peak()
 	r.flops = t.FLOPs()
 	r.printPlan()
+	r.record(footprintRecord{"memory", r.footprint, t.Options.Recompute, t.Options.OptimizerDtype})
 	if t.State.Step > 0 {
 		r.printf("resume     behind step %d of %d\n", t.State.Step, t.Options.Steps)
 	}
@@ -161,7 +164,8 @@ func (r *trainRun) summary(ctx context.Context, final []train.Evaluation) error 
 		return err
 	}
 	peak := memory.Peak()
-	r.printf("trained %s tokens in %s, peak memory %s\n", group(r.trainer.State.Tokens), time.Since(r.started).Round(time.Second), formatSize(peak))
+	r.printf("trained %s tokens in %s, peak memory %s of %s expected\n", group(r.trainer.State.Tokens), time.Since(r.started).Round(time.Second),
+		formatSize(peak), formatSize(r.footprint.Peak))
 	if r.saved == "" {
 		if info, err := checkpoint.Latest(r.trainer.Options.Out); err == nil {
 			r.saved = info.Path
@@ -171,6 +175,14 @@ func (r *trainRun) summary(ctx context.Context, final []train.Evaluation) error 
 	r.printf("next       %s\n", r.nextCommand())
 	r.record(summaryRecord{"summary", r.trainer.State.Step, byRouting(final), gzip, xz, sizes.XZBy, sizes.Raw, peak, r.saved})
 	return nil
+}
+
+// footprintRecord is the first line of --json.
+type footprintRecord struct {
+	Type string `json:"type"` // "memory"
+	train.Footprint
+	Recompute      string `json:"recompute"`
+	OptimizerDtype string `json:"optimizer_dtype"`
 }
 
 // summaryRecord is the last line of --json.

@@ -13,22 +13,23 @@ import (
 
 // Step is a training step on random tokens, measured.
 type Step struct {
-	Size        string  `json:"size"`
-	Kind        string  `json:"kind"`
-	Batch       int     `json:"batch"`
-	Context     int     `json:"context"`
-	Parameters  int     `json:"parameters"`
-	Spread      Spread  `json:"time"`
-	TokensPerS  float64 `json:"tokens_per_s"` // of the median
-	FLOPs       float64 `json:"flops"`        // of a step, at the shares of tokens that ran each recursion
-	FLOPS       float64 `json:"flops_per_s"`
-	Share       float64 `json:"share_of_peak"` // of the peak measured between the steps
-	ForwardTime float64 `json:"forward_s"`
-	MeanDepth   float64 `json:"mean_depth"`
-	Routing     string  `json:"routing,omitempty"` // of an expert-choice model: topk, as in training
-	FLOPsSaved  float64 `json:"flops_saved"`       // share, against the first model measured
-	TimeSaved   float64 `json:"time_saved"`        // share, both times in units of the peak at the time
-	PeakMemory  int64   `json:"peak_memory"`       // bytes, of this step alone where the system can tell, otherwise of the process so far
+	Size        string          `json:"size"`
+	Kind        string          `json:"kind"`
+	Batch       int             `json:"batch"`
+	Context     int             `json:"context"`
+	Parameters  int             `json:"parameters"`
+	Spread      Spread          `json:"time"`
+	TokensPerS  float64         `json:"tokens_per_s"` // of the median
+	FLOPs       float64         `json:"flops"`        // of a step, at the shares of tokens that ran each recursion
+	FLOPS       float64         `json:"flops_per_s"`
+	Share       float64         `json:"share_of_peak"` // of the peak measured between the steps
+	ForwardTime float64         `json:"forward_s"`
+	MeanDepth   float64         `json:"mean_depth"`
+	Routing     string          `json:"routing,omitempty"` // of an expert-choice model: topk, as in training
+	FLOPsSaved  float64         `json:"flops_saved"`       // share, against the first model measured
+	TimeSaved   float64         `json:"time_saved"`        // share, both times in units of the peak at the time
+	Expected    train.Footprint `json:"expected_memory"`
+	PeakMemory  int64           `json:"peak_memory"` // bytes, of this step alone where the system can tell, otherwise of the process so far
 
 	Kernels []KernelUse `json:"kernels"` // the roofline table
 }
@@ -50,6 +51,7 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	top := peaks{0, cpu.Bandwidth()}
 	debug.FreeOSMemory() // what earlier measurements left
 	memory.ResetPeak()
+	expected := train.Measure(c, batch, context, save.Recompute, save.BF16Moments, memory.Resident())
 	m := model.New(c, cpu)
 	m.Init(1)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -94,7 +96,7 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	}
 	sp := spread(times)
 	out := Step{Batch: batch, Context: context, Parameters: m.Layout.Size, Spread: sp, TokensPerS: float64(b.Rows()) / sp.Median, FLOPs: work,
-		FLOPS: work / sp.Median, Share: spread(shares).Median, ForwardTime: spread(forwards).Median, MeanDepth: s.meanDepth(),
+		FLOPS: work / sp.Median, Share: spread(shares).Median, ForwardTime: spread(forwards).Median, MeanDepth: s.meanDepth(), PeakMemory: memory.Peak(), Expected: expected,
 		Kernels: rooflines(c, cpu.Usages(), repetitions, seconds, top)}
 	if c.Expert() {
 		out.Routing = model.TopK.String()

@@ -5,8 +5,9 @@ import "mor/internal/memory"
 // arena hands out slices that live until the next reset or release. It grows while shapes are new and then allocates nothing.
 type arena[T any] struct {
 	chunks [][]T
-	chunk  int // the one in use
-	used   int // values of it
+	chunk  int   // the one in use
+	used   int   // values of it
+	most   []int // by chunk: values that have been in use at once
 }
 
 // arenaChunk is in values. Chunks are whole multiples of it, so that a batch that is a little larger than the last one still fits; memory
@@ -29,11 +30,27 @@ func (a *arena[T]) get(n int) []T {
 		a.chunk, a.used = a.chunk+1, 0
 	}
 	if a.chunk == len(a.chunks) {
-		a.chunks = append(a.chunks, memory.Make[T]((padded+arenaChunk-1)/arenaChunk*arenaChunk))
+		a.grow(padded)
 	}
 	s := a.chunks[a.chunk][a.used : a.used+n : a.used+n]
 	a.used += padded
+	a.most[a.chunk] = max(a.most[a.chunk], a.used)
 	return s
+}
+
+// grow adds a chunk for n values. One for all that will be asked for loses nothing at the ends of chunks.
+func (a *arena[T]) grow(n int) {
+	a.chunks = append(a.chunks, memory.Make[T]((n+arenaChunk-1)/arenaChunk*arenaChunk))
+	a.most = append(a.most, 0)
+}
+
+// touched is how many values were ever handed out, each once.
+func (a *arena[T]) touched() int {
+	n := 0
+	for _, m := range a.most {
+		n += m
+	}
+	return n
 }
 
 // zeros returns n zeros.

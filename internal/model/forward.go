@@ -31,6 +31,10 @@ func (m *Model) forward(t *Tape, b *Batch, mode Mode, keep bool) error {
 	t.f.reset()
 	t.i.reset()
 	t.batch, t.mode, t.keep = b, mode, keep
+	if keep && len(t.f.chunks) == 0 {
+		f := TrainingFootprint(m.Config, 1, n, t.Recompute)
+		t.f.grow(int(f.Tape+f.Backward) / 4 * 9 / 8) // the choices of tokens may take more; memory that is never touched costs nothing
+	}
 	t.all, t.first, t.Depth = t.rows(n), t.i.get(n), t.i.get(n)
 	clear(t.moe)
 	t.moeRows = 0

@@ -25,7 +25,13 @@ type Losses struct {
 }
 
 // chunkValues bounds the logits that exist at once.
-const chunkValues = 1 << 25
+const chunkValues = 1 << 24
+
+// headRows is how many of n rows go through the head at once: chunks alike, because each reads the whole head.
+func headRows(n, v int) int {
+	chunks := (n + max(16, chunkValues/v) - 1) / max(16, chunkValues/v)
+	return (n + chunks - 1) / chunks
+}
 
 // CrossEntropy is the sum of −log p(target) over the targets of the last forward pass, and their number. perRow, when not nil, receives the
 // n terms (0 where there is no target).
@@ -37,10 +43,9 @@ func (m *Model) CrossEntropy(t *Tape, perRow []float32) (sum float64, targets in
 // computes the gradients for scale times the sum.
 func (t *Tape) head(dhidden, grads []float32, scale float32, perRow []float32) (sum float64, targets int) {
 	m, n, d, v := t.m, t.batch.Rows(), t.m.Config.HiddenSize, t.m.Config.VocabSize
-	chunks := (n + max(16, chunkValues/v) - 1) / max(16, chunkValues/v)
-	step := (n + chunks - 1) / chunks // chunks alike: each reads the whole head
+	step := headRows(n, v)
 	at := t.f.mark()
-	logits, loss := t.f.get(min(step, n)*v), t.f.get(min(step, n))
+	logits, loss := t.f.get(step*v), t.f.get(step)
 	for lo := 0; lo < n; lo += step {
 		hi := min(lo+step, n)
 		c, want := hi-lo, t.batch.Targets[lo:hi]

@@ -130,6 +130,15 @@ func (m *Model) NewTape() *Tape {
 	return t
 }
 
+// Bytes is how much memory the activations and gradients on the tape have taken, those of whole numbers apart.
+func (t *Tape) Bytes() int64 {
+	n := t.f.touched()
+	if t.back.sharedArena != nil {
+		n += t.back.sharedArena.touched()
+	}
+	return 4 * int64(n)
+}
+
 // segmentTape is what a segment did.
 type segmentTape struct {
 	run    Rows // the rows that went through the layers

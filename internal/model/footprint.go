@@ -1,0 +1,169 @@
+package model
+
+// Footprint is what the passes of a training step hold beside weights, gradients and moments, in bytes.
+type Footprint struct {
+	Tape     int64 `json:"tape"`     // what forward keeps for backward
+	Backward int64 `json:"backward"` // what backward adds at most: logits of some rows, gradients of activations, layers computed again
+}
+
+// TrainingFootprint computes what a pass over sequences of so many tokens each holds on a tape, at the shares of Config.Shares; a warm-up of capacity
+// or balance begins with all rows.
+func TrainingFootprint(c *Config, sequences, context int, recompute Recompute) Footprint {
+	f := footprint{c: c, n: float64(sequences * context), recompute: recompute, shares: c.Shares()}
+	if r := c.Router; r != nil && (r.CapacityWarmupSteps > 0 || r.BalanceWarmupSteps > 0) {
+		for i := range f.shares {
+			f.shares[i] = 1
+		}
+	}
+	d := float64(c.HiddenSize)
+	f.tape = f.n * (2*d + 1) // embedding, final norm
+	chunk := float64(headRows(sequences*context, c.VocabSize))
+	f.deepest = chunk * float64(c.VocabSize+1)
+	f.later = f.n * 2 * d // dnorm, dx
+	if c.KVSharing() {
+		f.keys = f.n * 2 * float64(c.KVDim()*c.BlockDepth()) // gradients of shared keys
+	}
+	for _, s := range NewPlan(c).Segments {
+		f.segment(&s)
+	}
+	return Footprint{Tape: int64(4 * f.tape), Backward: int64(4 * (f.later + f.deepest + f.keys))}
+}
+
+// footprint sums up values as forward and backward take them from the tape.
+type footprint struct {
+	c              *Config
+	n              float64 // rows
+	recompute      Recompute
+	shares         []float64
+	tape           float64
+	later          float64 // taken by backward and held to its end
+	deepest        float64 // the most that one part of backward takes on top
+	keys           float64
+	before, passed float64 // rows that arrived at the recursion at hand, rows that ran it
+}
+
+func (f *footprint) segment(s *Segment) {
+	d, m := float64(f.c.HiddenSize), f.n
+	scratch := 0.0
+	if s.Recursion >= 0 {
+		f.before = f.n
+		if s.Recursion > 0 {
+			f.before = f.passed
+		}
+		f.passed = f.shares[s.Recursion] * f.n
+		m = f.passed
+		scratch = f.gate(s, &m)
+	}
+	layer := 0.0
+	for i := range s.Layers {
+		l := &s.Layers[i]
+		tape := m * f.layerTape(l)
+		if l.KV == KVUpdate {
+			tape += f.n * 2 * float64(f.c.KVDim())
+		}
+		if f.recompute == RecomputeNone {
+			f.tape += tape
+			tape = 0
+		} else if f.c.KVSharing() && l.Recursion == 0 {
+			f.tape += m * f.width(l)
+		}
+		layer = max(layer, tape+f.layerBackward(l, m))
+	}
+	if f.recompute != RecomputeNone {
+		size := f.recompute.group(len(s.Layers))
+		f.tape += float64((len(s.Layers)+size-1)/size) * m * d
+		layer += float64(size-1) * m * d
+		if f.c.KVSharing() && s.Recursion == 0 {
+			layer += float64(size-1) * m * f.width(&s.Layers[0])
+		}
+	}
+	f.deepest = max(f.deepest, scratch+layer)
+}
+
+// gate adds what the gate before a recursion keeps, and returns what its backward takes; m becomes the rows that run the layers.
+func (f *footprint) gate(s *Segment, m *float64) (scratch float64) {
+	c, d, picked := f.c, float64(f.c.HiddenSize), *m
+	all := c.KVSharing() && s.Recursion == 0
+	switch s.Gate {
+	case GateExpert:
+		routers := 1.0
+		if c.Router.Balancing == "aux_router" {
+			routers = 2
+		}
+		f.tape += f.before * (d + routers)
+		if c.Router.Kind == "mlp" {
+			f.tape += f.before * routers * 4 * d
+		}
+		scratch = picked*(d+1) + 2*f.before
+	case GateToken:
+		if s.Recursion == 0 {
+			f.tape += f.n * (2*d + float64(2*c.Recursion.NumRecursion))
+			f.later += f.n * float64(2*c.Recursion.NumRecursion)
+			if c.Router.Kind == "mlp" {
+				f.tape += f.n * 4 * d
+			}
+		}
+		f.tape += picked * (d + 1)
+		f.later += picked * (d + 2)
+		return 0
+	case GateFixed:
+		scratch = picked * d
+	default:
+		return 0
+	}
+	if all {
+		*m = f.n
+		scratch += f.n * d
+		if s.Gate == GateExpert {
+			f.tape += picked * d
+		}
+	}
+	f.tape += *m*d + 2*picked
+	return scratch
+}
+
+func (f *footprint) width(l *Layer) float64 {
+	if l.KV == KVRead {
+		return float64(f.c.QueryDim())
+	}
+	return float64(f.c.QueryDim() + 2*f.c.KVDim())
+}
+
+// layerTape is what one row keeps in a layer.
+func (f *footprint) layerTape(l *Layer) float64 {
+	c, d, ffn := f.c, float64(f.c.HiddenSize), float64(f.c.IntermediateSize)
+	v := d + f.width(l) + float64(c.QueryDim()+c.NumAttentionHeads) + 2
+	if f.recompute == RecomputeNone {
+		v += d // the output
+	}
+	if l.Encoding >= 0 {
+		v += d
+	}
+	if c.MoE == nil {
+		return v + 2*ffn
+	}
+	experts, k := float64(c.MoE.NumExperts), float64(c.MoE.ExpertsPerToken)
+	return v + d + 2*experts + k + k*(2*d+3*ffn+1)
+}
+
+// layerBackward is what the backward of a layer of m rows takes for itself.
+func (f *footprint) layerBackward(l *Layer, m float64) float64 {
+	c, d, ffn := f.c, float64(f.c.HiddenSize), float64(f.c.IntermediateSize)
+	dense := 2*d + 2*ffn
+	if c.MoE != nil {
+		experts, k := float64(c.MoE.NumExperts), float64(c.MoE.ExpertsPerToken)
+		dense = 2*d + k + 2*experts + k*(3*d+2*ffn+2)/experts
+	}
+	attention := m * (2*d + float64(c.QueryDim()) + f.width(l))
+	if l.KV == KVUpdate {
+		attention += f.n * 2 * float64(c.KVDim())
+	}
+	lora := 0.0
+	if l.Recursion >= 0 && c.Recursion.LoRA != nil {
+		for _, target := range c.Recursion.LoRA.Targets {
+			_, out := c.projection(target)
+			lora = max(lora, m*float64(2*c.Recursion.LoRA.Rank+out))
+		}
+	}
+	return max(m*dense, attention) + lora
+}

@@ -1,0 +1,59 @@
+package train
+
+import (
+	"fmt"
+
+	"mor/internal/kernel"
+	"mor/internal/memory"
+	"mor/internal/model"
+)
+
+// Footprint is the memory of a run by what it is for, in bytes: what is expected to be resident at most.
+type Footprint struct {
+	Weights   int64 `json:"weights"`
+	Gradients int64 `json:"gradients"`
+	Moments   int64 `json:"moments"`
+	model.Footprint
+	Kernels int64 `json:"kernels"` // operands laid out for products, partial sums of attention
+	Process int64 `json:"process"` // the program, the tokenizer and the data
+	Peak    int64 `json:"peak"`    // the sum
+}
+
+// programBytes is what the program takes by itself.
+const programBytes = 24 << 20
+
+// Measure computes the footprint of steps that compute so many sequences of context tokens at once. process is what is resident beside it; 0 means the bare
+// program.
+func Measure(c *model.Config, sequences, context int, recompute model.Recompute, bf16Moments bool, process int64) Footprint {
+	size := int64(model.Count(c, context).Parameters.Total)
+	f := Footprint{Weights: 4 * size, Gradients: 4 * size, Moments: 8 * size, Footprint: model.TrainingFootprint(c, sequences, context, recompute), Process: process}
+	if bf16Moments {
+		f.Moments = 4 * size
+	}
+	if process == 0 {
+		f.Process = programBytes
+	}
+	n := sequences * context
+	f.Kernels = max(kernel.Scratch(n, c.HiddenSize, c.VocabSize), kernel.Scratch(n, c.HiddenSize, 2*c.IntermediateSize)) +
+		kernel.AttentionScratch(sequences, context, kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim})
+	f.Peak = f.Weights + f.Gradients + f.Moments + f.Tape + f.Backward + f.Kernels + f.Process
+	return f
+}
+
+// Footprint of the run that the valid options describe, beside what the process holds already. The peak is that of the process so far where that is more.
+func (o *Options) Footprint() Footprint {
+	recompute, _ := model.ParseRecompute(o.Recompute)
+	f := Measure(o.Model, o.MicroBatch, o.Context, recompute, o.OptimizerDtype == "bf16", memory.Resident())
+	f.Peak = max(f.Peak, memory.Peak())
+	return f
+}
+
+// Fits refuses a run that the memory does not suffice for.
+func (f *Footprint) Fits() error {
+	free, known := memory.Available()
+	if need := f.Weights + f.Gradients + f.Moments + f.Tape + f.Backward + f.Kernels; known && need > free {
+		return fmt.Errorf("memory: the run is expected to take %.2f GB more, %.2f GB are free (machine and control groups): lower --micro-batch or --context, keep less with --recompute all or "+
+			"--optimizer-dtype bf16, or insist with --ignore-memory", float64(need)/1e9, float64(free)/1e9)
+	}
+	return nil
+}
