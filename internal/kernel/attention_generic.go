@@ -11,27 +11,17 @@ func attentionGeneric(o, lse, q, k, v []float32, lo, hi, qs, kvs int, a Heads, s
 			query := q[i*qs+j*a.E : i*qs+(j+1)*a.E]
 			out := o[(i*a.H+j)*a.E : (i*a.H+j+1)*a.E]
 			clear(out)
-			top, sum := float32(math.Inf(-1)), float32(0)
+			soft := onlineSoftmax{top: float32(math.Inf(-1))}
 			for t := int(span.Lo[i]); t < int(span.Hi[i]); t++ {
-				s := scale * dot(query, k[t*kvs+g*a.E:])
-				if s > top {
-					shrink := float32(math.Exp(float64(top - s)))
-					sum *= shrink
-					for p := range out {
-						out[p] *= shrink
-					}
-					top = s
-				}
-				w := float32(math.Exp(float64(s - top)))
-				sum += w
+				w := soft.next(scale*dot(query, k[t*kvs+g*a.E:]), out)
 				for p := range out {
 					out[p] += w * v[t*kvs+g*a.E+p]
 				}
 			}
 			for p := range out {
-				out[p] /= sum
+				out[p] /= soft.sum
 			}
-			lse[i*a.H+j] = top + float32(math.Log(float64(sum)))
+			lse[i*a.H+j] = soft.top + float32(math.Log(float64(soft.sum)))
 		}
 	}
 }

@@ -97,6 +97,7 @@ type attentionScratch struct {
 	e, pad      int       // pad is e rounded up
 	rows        []float32 // [lanes][pad], for what is transposed at once
 	s, dp       []float32 // [keyTile][lanes]
+	page        []float32 // [keyTile][e], for pages of other formats
 	scale, ones []float32 // [pad or lanes]: log2(e)/√e and 1
 	panels      [maxPanels]queryPanel
 }
@@ -120,14 +121,14 @@ func (s *attentionScratch) prepare(e int) {
 	}
 	s.e, s.pad = e, (e+embedAlign-1)/embedAlign*embedAlign
 	panel, tile, vector := maxLanes*s.pad, keyTile*maxLanes, max(s.pad, maxLanes)
-	slab := alignedFloats((1+6*maxPanels)*panel + 2*tile + 2*vector)
+	slab := alignedFloats((1+6*maxPanels)*panel + 2*tile + 2*vector + keyTile*s.pad)
 	take := func(n int) []float32 {
 		part := slab[:n:n]
 		slab = slab[n:]
 		return part
 	}
 	s.rows, s.s, s.dp = take(panel), take(tile), take(tile)
-	s.scale, s.ones = take(vector), take(vector)
+	s.scale, s.ones, s.page = take(vector), take(vector), take(keyTile*s.pad)
 	for i := range s.scale {
 		s.scale[i], s.ones[i] = float32(math.Log2E/math.Sqrt(float64(e))), 1
 	}

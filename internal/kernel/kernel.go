@@ -102,6 +102,7 @@ type tasks struct {
 	panel     panelTask
 	float     floatTask
 	attention attentionTask
+	paged     pagedTask
 
 	activations activations
 	dattn       dattentionTask
