@@ -1,32 +1,34 @@
 package infer_test
 
 import (
+	"fmt"
 	"math"
 	"slices"
-	"strings"
+	"sync"
 	"testing"
 
 	"mor/internal/golden"
 	"mor/internal/infer"
 	"mor/internal/kernel"
 	"mor/internal/model"
+	"mor/internal/token"
 )
 
-func newCPU(t testing.TB, level kernel.Level) *kernel.CPU {
-	cpu, err := kernel.New(level, 2)
+// newModel draws a model whose every weight has an effect.
+func newModel(t testing.TB, c *model.Config, level kernel.Level) *model.Model {
+	return newModelOn(t, c, level, 2)
+}
+
+func newModelOn(t testing.TB, c *model.Config, level kernel.Level, workers int) *model.Model {
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	cpu, err := kernel.New(level, workers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cpu.Close)
-	return cpu
-}
-
-// newModel draws a model whose every weight has an effect.
-func newModel(t testing.TB, c *model.Config, level kernel.Level) *model.Model {
-	if err := c.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	m := model.New(c, newCPU(t, level))
+	m := model.New(c, cpu)
 	m.Init(7)
 	for i := range m.Layout.Tensors {
 		w := m.Layout.Tensors[i].Of(m.W)
@@ -35,130 +37,6 @@ func newModel(t testing.TB, c *model.Config, level kernel.Level) *model.Model {
 		}
 	}
 	return m
-}
-
-func argmax(x []float32) int32 {
-	best := 0
-	for i, v := range x {
-		if v > x[best] {
-			best = i
-		}
-	}
-	return int32(best)
-}
-
-// modes are dials that a configuration has a meaning for.
-func modes(c *model.Config) []model.Mode {
-	out := []model.Mode{{}}
-	if c.Recursion != nil && c.Recursion.Sharing.Cyclic() {
-		out = append(out, model.Mode{MaxRecursion: c.Recursions() - 1})
-	}
-	if c.Expert() && !c.Router.RandRouter {
-		out = append(out, model.Mode{Threshold: 0.4}, model.Mode{Threshold: 0.6})
-	}
-	return out
-}
-
-// TestCachedIsUncached: whatever the chunks of the prefill, cached decoding has the logits of full recomputation, bit for bit, the same tokens
-// and the same depths; also on memory that another text used, and when it goes on from a truncated one.
-func TestCachedIsUncached(t *testing.T) {
-	const prompt, count = 23, 24
-	for _, k := range golden.Kinds() {
-		for _, level := range kernel.Levels() {
-			t.Run(k.Name+"/"+level.String(), func(t *testing.T) {
-				m := newModel(t, k.Config, level)
-				text := golden.Sequences(k.Config, prompt)[0]
-				other := golden.Sequences(k.Config, 40, 40)[1]
-				s, tape, v := infer.NewSequence(m), m.NewTape(), k.Config.VocabSize
-				want := make([]float32, (prompt+count)*v)
-				for _, mode := range modes(k.Config) {
-					text = text[:prompt]
-					for _, chunk := range []int{1, 3, prompt} {
-						s.Reset(mode.MaxRecursion, mode.Threshold)
-						appendChunks(t, s, other, len(other))
-						s.Reset(mode.MaxRecursion, mode.Threshold)
-						appendChunks(t, s, text[:prompt-5], chunk)
-						appendChunks(t, s, other[:7], chunk)
-						s.Truncate(prompt - 5)
-						appendChunks(t, s, text[prompt-5:prompt], chunk)
-						if len(text) == prompt {
-							text = greedy(t, s, text, count)
-							appendChunks(t, s, text[len(text)-1:], 1)
-							if err := m.Forward(tape, model.NewBatch(text), mode, false); err != nil {
-								t.Fatal(err)
-							}
-							m.Logits(want, tape, 0, len(text))
-							s.Truncate(prompt - 1)
-							appendChunks(t, s, text[prompt-1:prompt], 1)
-						}
-						for i := prompt; i < len(text); i++ {
-							logits, row := s.Logits(), want[(i-1)*v:i*v]
-							if d := maxDiff(logits, row); d != 0 || argmax(row) != text[i] {
-								t.Fatalf("%+v, chunks of %d: logits of token %d differ by %.1e; the token is %d, recomputed %d", mode, chunk, i, d, text[i], argmax(row))
-							}
-							appendChunks(t, s, text[i:i+1], 1)
-						}
-						if !slices.Equal(s.Depth, tape.Depth) {
-							t.Errorf("%+v, chunks of %d: depth\n%v, want\n%v", mode, chunk, s.Depth, tape.Depth)
-						}
-					}
-				}
-			})
-		}
-	}
-}
-
-// greedy continues a text with the best token, count times. The sequence has read all but the last one.
-func greedy(t testing.TB, s *infer.Sequence, text []int32, count int) []int32 {
-	for i := range count {
-		if i > 0 {
-			appendChunks(t, s, text[len(text)-1:], 1)
-		}
-		text = append(text, argmax(s.Logits()))
-	}
-	return text
-}
-
-func appendChunks(t testing.TB, s *infer.Sequence, tokens []int32, size int) {
-	t.Helper()
-	for c := range slices.Chunk(tokens, size) {
-		if err := s.Append(c); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func maxDiff(a, b []float32) float64 {
-	worst := 0.0
-	for i, v := range a {
-		if d := math.Abs(float64(v) - float64(b[i])); !(d <= worst) {
-			worst = d
-		}
-	}
-	return worst
-}
-
-// TestGoldenGreedy compares tokens and depths with the reference's.
-func TestGoldenGreedy(t *testing.T) {
-	for _, level := range kernel.Levels() {
-		for _, c := range golden.Cases(t, "config.json", "model.safetensors", "greedy.json") {
-			t.Run(level.String()+"/"+c.Name, func(t *testing.T) {
-				var want struct{ Prompt, Generated, Depth []int32 }
-				c.JSON(t, "greedy.json", &want)
-				m := model.New(c.Config(t), newCPU(t, level))
-				c.Tensors(t, "model.safetensors").Load(m)
-				s := infer.NewSequence(m)
-				appendChunks(t, s, want.Prompt, 3)
-				got := greedy(t, s, want.Prompt, len(want.Generated))[len(want.Prompt):]
-				if !slices.Equal(got, want.Generated) {
-					t.Errorf("tokens\n%v, want\n%v", got, want.Generated)
-				}
-				if !slices.Equal(s.Depth, want.Depth) {
-					t.Errorf("depth\n%v, want\n%v", s.Depth, want.Depth)
-				}
-			})
-		}
-	}
 }
 
 // kindNamed finds a configuration in the table.
@@ -172,9 +50,225 @@ func kindNamed(t testing.TB, name string) *model.Config {
 	return nil
 }
 
-// TestCacheSize: sharing holds one entry a token, recursion-wise keys only those of the tokens that came, and nothing is left behind a reset.
+func argmax(x []float32) int32 {
+	best := 0
+	for i, v := range x {
+		if v > x[best] {
+			best = i
+		}
+	}
+	return int32(best)
+}
+
+// texts are requests that share beginnings, and differ in length, dial and draw.
+func texts(c *model.Config) []infer.Request {
+	base := golden.Sequences(c, 40)[0]
+	var out []infer.Request
+	for i, n := range []int{1, 5, 16, 17, 23, 33, 33, 40, 9, 33} {
+		o := greedily(6 + i)
+		o.TopLogProbs = 2
+		if i%3 == 2 {
+			o.Temperature, o.Seed = 1.5, uint64(i)
+		}
+		if i == 5 && c.Recursion != nil && c.Recursion.Sharing.Cyclic() {
+			o.MaxRecursion = c.Recursions() - 1
+		}
+		if i == 7 && c.Expert() {
+			o.RouterThreshold = 0.4
+		}
+		prompt := slices.Clone(base[:n])
+		if i == 9 {
+			prompt[20]++
+		}
+		out = append(out, infer.Request{Prompt: prompt, Options: o})
+	}
+	return out
+}
+
+// recompute continues greedily without a cache: the definition of what the engine delivers.
+func recompute(t testing.TB, m *model.Model, r *infer.Request) (out []infer.Token) {
+	tokens, tape, v := slices.Clone(r.Prompt), m.NewTape(), m.Config.VocabSize
+	mode := model.Mode{MaxRecursion: r.MaxRecursion, Threshold: r.RouterThreshold}
+	logits := make([]float32, v)
+	for range r.MaxTokens + 1 {
+		if err := m.Forward(tape, model.NewBatch(tokens), mode, false); err != nil {
+			t.Fatal(err)
+		}
+		last := len(tokens) - 1
+		if len(out) > 0 {
+			out[len(out)-1].Depth = int(tape.Depth[last])
+		}
+		m.Logits(logits, tape, last, last+1)
+		id := argmax(logits)
+		tk := infer.Token{ID: id}
+		tk.LogProb, _ = infer.LogProbs(logits, id, 0)
+		out, tokens = append(out, tk), append(tokens, id)
+	}
+	return out[:r.MaxTokens]
+}
+
+// engineCase is a way to run requests that must not show in what they get.
+type engineCase struct {
+	name             string
+	workers          int
+	alone            bool
+	preempts, reuses bool
+	change           func(*infer.EngineOptions)
+}
+
+func engineCases() []engineCase {
+	return []engineCase{
+		{"alone", 2, true, false, false, func(o *infer.EngineOptions) { o.PrefixReuse = false }},
+		{"together", 2, false, false, false, func(o *infer.EngineOptions) { o.PrefixReuse = false }},
+		{"one worker", 1, false, false, false, func(o *infer.EngineOptions) {}},
+		{"chunks of 3, pages of 4", 2, false, false, false, func(o *infer.EngineOptions) { o.TokenBudget, o.PageSize = 3, 4 }},
+		{"alone with reuse, pages of 7", 2, true, false, true, func(o *infer.EngineOptions) { o.PageSize = 7 }},
+		{"two at a time, sequence-wise", 2, false, false, true, func(o *infer.EngineOptions) { o.MaxRunning, o.Schedule, o.PageSize = 2, infer.SequenceWise, 5 }},
+		{"little memory", 2, false, true, false, func(o *infer.EngineOptions) { o.PageSize, o.CacheBytes = 8, 0 }},
+	}
+}
+
+// TestInvariance: for every kind of model, a request's tokens, texts, depths and log probabilities are the same bytes as those of recomputation without a cache,
+// alone or with others, with or without prefixes of others, whatever the chunks, pages, schedule and workers, and when it is preempted.
+func TestInvariance(t *testing.T) {
+	tok := newTokenizer(t)
+	levels := kernel.Levels()
+	for _, k := range golden.Kinds() {
+		for _, level := range []kernel.Level{levels[0], levels[len(levels)-1]} {
+			t.Run(k.Name+"/"+level.String(), func(t *testing.T) {
+				c := *k.Config
+				c.VocabSize, c.TieWordEmbeddings = tok.VocabSize(), false
+				var want [][]infer.Token
+				for _, ec := range engineCases() {
+					if level == kernel.Generic && (ec.alone || ec.workers == 1) {
+						continue
+					}
+					m := newModelOn(t, &c, level, ec.workers)
+					got := runAll(t, m, tok, &ec)
+					if want == nil {
+						want = got
+						compareDefinition(t, m, got)
+						continue
+					}
+					for i := range got {
+						if !sameTokens(got[i], want[i]) {
+							t.Errorf("%s: request %d differs:\n%v, want\n%v", ec.name, i, got[i], want[i])
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// compareDefinition compares the greedy requests with recomputation.
+func compareDefinition(t *testing.T, m *model.Model, got [][]infer.Token) {
+	for i, r := range texts(m.Config) {
+		if r.Temperature > 0 {
+			continue
+		}
+		for j, want := range recompute(t, m, &r) {
+			if j >= len(got[i]) { // end of text
+				break
+			}
+			if g := got[i][j]; g.ID != want.ID || g.Depth != want.Depth || g.LogProb != want.LogProb {
+				t.Errorf("request %d, token %d: %+v, without cache %+v", i, j, g, want)
+				break
+			}
+		}
+	}
+}
+
+// runAll runs the requests of texts on an engine of their own.
+func runAll(t *testing.T, m *model.Model, tok *token.Tokenizer, ec *engineCase) [][]infer.Token {
+	t.Helper()
+	requests := texts(m.Config)
+	e := newEngine(t, m, tok, ec.change, func(o *infer.EngineOptions) {
+		if o.CacheBytes == 0 { // room for one text and a half
+			c := m.Config
+			heads := kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim}
+			o.CacheBytes = int64(m.Plan.Slots*((c.MaxPositionEmbeddings+o.PageSize-1)/o.PageSize)*3/2) * kernel.PageBytes(o.PageSize, o.CacheFormat, heads)
+		}
+	})
+	out := make([][]infer.Token, len(requests))
+	var wg sync.WaitGroup
+	for i, r := range requests {
+		s, err := e.Submit(t.Context(), &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ec.alone {
+			out[i], _, _ = receive(t, s)
+			continue
+		}
+		wg.Go(func() {
+			for tk, err := range s.Tokens() {
+				if err != nil {
+					t.Error(err)
+				}
+				out[i] = append(out[i], tk)
+			}
+		})
+	}
+	wg.Wait()
+	if st := e.Stats(); ec.preempts && st.Preempted == 0 || ec.reuses && st.PrefixHits == 0 {
+		t.Errorf("%s: %d preempted, %d prefixes used again: the case tests nothing", ec.name, st.Preempted, st.PrefixHits)
+	}
+	e.Close()
+	return out
+}
+
+// TestGoldenGreedy compares depths and tokens with the reference's.
+func TestGoldenGreedy(t *testing.T) {
+	for _, level := range kernel.Levels() {
+		for _, c := range golden.Cases(t, "config.json", "model.safetensors", "greedy.json") {
+			t.Run(level.String()+"/"+c.Name, func(t *testing.T) {
+				var want struct{ Prompt, Generated, Depth []int32 }
+				c.JSON(t, "greedy.json", &want)
+				cfg := c.Config(t)
+				cfg.MaxPositionEmbeddings = max(cfg.MaxPositionEmbeddings, len(want.Prompt)+len(want.Generated)+1)
+				cpu, err := kernel.New(level, 2)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(cpu.Close)
+				m := model.New(cfg, cpu)
+				c.Tensors(t, "model.safetensors").Load(m)
+				tok, err := token.New(token.Vocab{Tokens: vocabOf(cfg.VocabSize), Pre: "gpt-2"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				e := newEngine(t, m, tok, func(o *infer.EngineOptions) { o.TokenBudget = 3 })
+				s := submit(t, e, want.Prompt, greedily(len(want.Generated)))
+				tokens, _, _ := receive(t, s)
+				var ids, depth []int32
+				for _, tk := range append(slices.Clone(s.Prompt()), tokens...) {
+					ids, depth = append(ids, tk.ID), append(depth, int32(tk.Depth))
+				}
+				if got := ids[len(want.Prompt):]; !slices.Equal(got, want.Generated) {
+					t.Errorf("tokens\n%v, want\n%v", got, want.Generated)
+				}
+				if !slices.Equal(depth[:len(want.Depth)], want.Depth) {
+					t.Errorf("depth\n%v, want\n%v", depth, want.Depth)
+				}
+			})
+		}
+	}
+}
+
+// vocabOf makes up n tokens.
+func vocabOf(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("t%d", i)
+	}
+	return out
+}
+
+// TestCacheSize: sharing holds one entry a token, recursion-wise keys only those of the tokens that came, and fewer bits take less.
 func TestCacheSize(t *testing.T) {
 	const n = 40
+	tok := newTokenizer(t)
 	for _, c := range []struct {
 		kind    string
 		entries func(c *model.Config, reached []int) int // reached: tokens that reached each recursion
@@ -191,58 +285,24 @@ func TestCacheSize(t *testing.T) {
 		}},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
-			cfg := kindNamed(t, c.kind)
-			s := infer.NewSequence(newModel(t, cfg, kernel.Generic))
-			appendChunks(t, s, golden.Sequences(cfg, n)[0], 7)
-			reached := make([]int, 3)
-			for _, depth := range s.Depth {
-				for r := range int(depth) {
-					reached[r]++
+			m := newTextModel(t, c.kind, tok)
+			for _, f := range kernel.PageFormats() {
+				e := newEngine(t, m, tok, func(o *infer.EngineOptions) { o.CacheFormat = f })
+				s := submit(t, e, golden.Sequences(m.Config, n-10)[0], greedily(10))
+				tokens, _, r := receive(t, s)
+				if len(tokens) != 10 {
+					t.Skip("the text ended early")
 				}
-			}
-			if want := int64(c.entries(cfg, reached) * 2 * cfg.KVDim() * 4); s.CacheBytes() != want {
-				t.Errorf("%d bytes, want %d", s.CacheBytes(), want)
-			}
-			s.Reset(0, 0)
-			if s.CacheBytes() != 0 || len(s.Tokens) != 0 {
-				t.Errorf("%d bytes, %d tokens behind a reset", s.CacheBytes(), len(s.Tokens))
-			}
-		})
-	}
-}
-
-// TestContextIsRefused: what does not fit is an error, and the sequence can go on.
-func TestContextIsRefused(t *testing.T) {
-	c := kindNamed(t, "expert_kv_update")
-	s := infer.NewSequence(newModel(t, c, kernel.Generic))
-	appendChunks(t, s, golden.Sequences(c, 60)[0], 60)
-	err := s.Append(golden.Sequences(c, 5)[0])
-	if err == nil || !strings.Contains(err.Error(), "max_position_embeddings") {
-		t.Errorf("got %v", err)
-	}
-	if err := s.Append([]int32{int32(c.VocabSize)}); err == nil {
-		t.Error("a token outside the vocabulary is accepted")
-	}
-	appendChunks(t, s, golden.Sequences(c, 4)[0], 4)
-	if len(s.Tokens) != 64 {
-		t.Errorf("%d tokens, want 64", len(s.Tokens))
-	}
-}
-
-// TestSteadyDecodingDoesNotAllocate: behind the first text of a length, no token needs new memory.
-func TestSteadyDecodingDoesNotAllocate(t *testing.T) {
-	for _, k := range golden.Kinds() {
-		t.Run(k.Name, func(t *testing.T) {
-			levels := kernel.Levels()
-			s := infer.NewSequence(newModel(t, k.Config, levels[len(levels)-1]))
-			tokens := golden.Sequences(k.Config, 40)[0]
-			appendChunks(t, s, tokens, 40)
-			if a := testing.AllocsPerRun(20, func() {
-				if err := s.Append([]int32{argmax(s.Logits())}); err != nil {
-					t.Fatal(err)
+				reached := make([]int, 3)
+				for _, tk := range append(slices.Clone(s.Prompt()), tokens...) {
+					for d := range tk.Depth {
+						reached[d]++
+					}
 				}
-			}); a > 0 {
-				t.Errorf("%v allocations a token", a)
+				heads := kernel.Heads{H: m.Config.NumAttentionHeads, K: m.Config.NumKeyValueHeads, E: m.Config.HeadDim}
+				if want := int64(c.entries(m.Config, reached)) * kernel.PageBytes(1, f, heads); r.CacheBytes != want {
+					t.Errorf("%s: %d bytes, want %d", f, r.CacheBytes, want)
+				}
 			}
 		})
 	}

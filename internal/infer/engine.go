@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
+	"mor/internal/kernel"
 	"mor/internal/model"
 	"mor/internal/token"
 )
@@ -31,12 +33,13 @@ type EngineOptions struct {
 	TokenBudget      int   // most rows that enter the model in a tick
 	CacheBytes       int64 // keys and values of all texts
 	PageSize         int   // tokens of a page
-	PrefixReuse      bool  // keys and values of a prompt's beginning that another text has left are used again
+	CacheFormat      kernel.PageFormat
+	PrefixReuse      bool // keys and values of a prompt's beginning that another text has left are used again
 }
 
 // DefaultEngineOptions serve some dozens of requests.
 func DefaultEngineOptions() EngineOptions {
-	return EngineOptions{Schedule: DepthWise, MaxRunning: 32, MaxWaiting: 256, MaxWaitingTokens: 1 << 20, TokenBudget: 256, CacheBytes: 1 << 30, PageSize: 16, PrefixReuse: true}
+	return EngineOptions{Schedule: DepthWise, MaxRunning: 32, MaxWaiting: 256, MaxWaitingTokens: 1 << 20, TokenBudget: 256, CacheBytes: 1 << 30, PageSize: 16, CacheFormat: kernel.PageFP32, PrefixReuse: true}
 }
 
 // Validate names the first option that is out of range, as an OptionError.
@@ -54,6 +57,8 @@ func (o *EngineOptions) Validate() error {
 		return &OptionError{Name: "token_budget", Found: o.TokenBudget, Expected: "1 or more"}
 	case o.PageSize < 1:
 		return &OptionError{Name: "page_size", Found: o.PageSize, Expected: "1 or more"}
+	case !slices.Contains(kernel.PageFormats(), o.CacheFormat):
+		return &OptionError{Name: "cache_format", Found: o.CacheFormat, Expected: "fp32, bf16 or int8"}
 	case o.CacheBytes < 1:
 		return &OptionError{Name: "cache_bytes", Found: o.CacheBytes, Expected: "1 or more"}
 	}
@@ -125,9 +130,27 @@ type Engine struct {
 	wake    chan struct{}
 	stopped chan struct{}
 
-	queue   []*Stream // the loop's: waiting
-	running []*text   // the loop's
-	draft   *draft
+	// The loop's.
+	queue    []*Stream   // requests that wait
+	running  []*Sequence // in the order of their age
+	parked   []*Sequence // preempted, in the order of their age
+	count    Stats
+	ids      int32
+	longest  int // tokens of a text
+	cache    *Cache
+	flow     *model.Flow
+	seats    []int32 // free ones
+	entering []int32 // seats of a pass
+	live     []int32
+	idle     int // of live, the last ones
+	leaving  []int32
+	draws    []*Sequence // whose last row has left
+	picked   []int32     // its place among those that left
+	logits   []float32
+	drafts   []*draft // by worker
+
+	segmentFLOPs []float64 // of a row, without attention
+	headFLOPs    float64
 }
 
 // NewEngine returns an engine at work. A tokenizer with more tokens than the model's vocabulary is refused.
@@ -138,13 +161,53 @@ func NewEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, 
 	if tok.VocabSize() > m.Config.VocabSize {
 		return nil, fmt.Errorf("tokenizer: %d tokens, the model has %d (vocab_size): this is not the model's tokenizer", tok.VocabSize(), m.Config.VocabSize)
 	}
-	e := &Engine{m: m, tok: tok, o: o, eot: -1, wake: make(chan struct{}, 1), stopped: make(chan struct{}), draft: newDraft(m.Config.VocabSize)}
+	e := &Engine{m: m, tok: tok, o: o, eot: -1, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 	if eot, ok := tok.EOT(); ok {
 		e.eot = eot
 	}
-	e.stats.Depths, e.stats.Rejected = make([]uint64, m.Config.Recursions()+1), map[string]uint64{}
+	if err := e.build(); err != nil {
+		return nil, err
+	}
 	go e.loop()
 	return e, nil
+}
+
+// build makes what the loop works on.
+func (e *Engine) build() error {
+	c, o := e.m.Config, &e.o
+	n := c.Recursions()
+	e.stats.Depths, e.stats.Rejected, e.count.Depths = make([]uint64, n+1), map[string]uint64{}, make([]uint64, n+1)
+	heads := kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim}
+	seats := o.MaxRunning + o.TokenBudget
+	pages := int(min(o.CacheBytes/kernel.PageBytes(o.PageSize, o.CacheFormat, heads), 1<<30))
+	text := (c.MaxPositionEmbeddings+o.PageSize-1)/o.PageSize + 1 // pages of a slot
+	pages = min(pages, e.m.Plan.Slots*text*2*o.MaxRunning)        // as many again for prefixes
+	e.cache = NewCache(e.m, max(pages, 1), o.PageSize, seats, o.CacheFormat)
+	if e.longest = min(c.MaxPositionEmbeddings, e.cache.longest()); e.longest < 2 {
+		return &OptionError{Name: "cache_bytes", Found: o.CacheBytes, Expected: fmt.Sprintf("room for two pages of %d tokens in each of %d slots", o.PageSize, len(e.cache.slots))}
+	}
+	e.flow = e.m.NewFlow(seats, e.cache.attend)
+	e.cache.flow = e.flow
+	for i := range seats {
+		e.seats = append(e.seats, int32(seats-1-i))
+	}
+	for range e.m.CPU().Pool().Workers() {
+		e.drafts = append(e.drafts, newDraft(c.VocabSize))
+	}
+	ones := make([]float64, len(c.Shares()))
+	for i := range ones {
+		ones[i] = 1
+	}
+	cost, err := model.CountShares(c, 1, ones)
+	if err != nil {
+		return err
+	}
+	e.headFLOPs = cost.HeadFLOPs
+	for _, s := range cost.Segments {
+		e.segmentFLOPs = append(e.segmentFLOPs, s.MatrixFLOPs+s.RouterFLOPs)
+	}
+	e.publish()
+	return nil
 }
 
 // Encode returns the tokens of a prompt, behind those that the tokenizer puts before every text. An empty prompt is the end-of-text token, behind
@@ -208,6 +271,9 @@ func (e *Engine) check(r *Request) (reason string, err error) {
 	if limit := e.m.Config.MaxPositionEmbeddings; len(r.Prompt) >= limit {
 		return "too_long", &TooLongError{len(r.Prompt), limit, "max_position_embeddings"}
 	}
+	if len(r.Prompt) >= e.longest {
+		return "too_long", &TooLongError{len(r.Prompt), e.longest, "cache_bytes"}
+	}
 	return "", nil
 }
 
@@ -217,7 +283,7 @@ func (e *Engine) Stats() Stats {
 	defer e.mu.Unlock()
 	s := e.stats
 	s.Waiting, s.WaitingTokens = e.waiting, e.tokens
-	s.Depths = append([]uint64(nil), s.Depths...)
+	s.Depths = slices.Clone(s.Depths)
 	s.Rejected = map[string]uint64{}
 	for k, v := range e.stats.Rejected {
 		s.Rejected[k] = v
@@ -242,17 +308,37 @@ func (e *Engine) loop() {
 	defer close(e.stopped)
 	for range e.wake {
 		for e.collect() {
-			e.tick()
+			e.guarded()
 		}
 	}
 	e.collect()
 	for _, s := range e.queue {
 		e.leave(s)
-		s.end(nil, ErrClosed)
+		e.close(s, ErrClosed)
 	}
-	for _, t := range e.running {
-		t.fail(ErrClosed)
+	e.fail(ErrClosed)
+	e.cache.forget(e.cache.total)
+	e.publish()
+}
+
+// guarded runs a tick. A panic that cannot be laid to one request ends all that run.
+func (e *Engine) guarded() {
+	defer func() {
+		if v := recover(); v != nil {
+			e.fail(recovered(v))
+		}
+	}()
+	e.tick()
+}
+
+// fail ends all texts.
+func (e *Engine) fail(err error) {
+	for _, list := range [2][]*Sequence{e.running, e.parked} {
+		for _, q := range list {
+			e.finish(q, err)
+		}
 	}
+	e.running, e.parked = e.running[:0], e.parked[:0]
 }
 
 // collect takes what was submitted, and tells whether there is something to do.
@@ -261,8 +347,7 @@ func (e *Engine) collect() bool {
 	defer e.mu.Unlock()
 	e.queue = append(e.queue, e.inbox...)
 	e.inbox = e.inbox[:0]
-	e.stats.Running = len(e.running)
-	return !e.closed && len(e.queue)+len(e.running) > 0
+	return !e.closed && len(e.queue)+len(e.running)+len(e.parked) > 0
 }
 
 // leave tells that a request waits no longer.

@@ -32,6 +32,7 @@ type draft struct {
 	heap   []candidate // room for every token
 	popped int         // tokens that have been taken from the heap
 	sum    []float64   // [v] running sums of probabilities
+	raw    []float32   // [v] logits as the model gave them
 }
 
 func newDraft(vocab int) *draft {

@@ -1,67 +1,59 @@
 package infer
 
-import (
-	"mor/internal/model"
-)
+import "mor/internal/model"
 
-// Sequence is one text in the making: its tokens, the recursions that each took, and the keys and values that the next ones attend to. It is
-// not safe for concurrent use.
+// Sequence is one text in the making: its tokens, what the model has computed of them, and the rows that are under way.
 type Sequence struct {
-	Tokens []int32 // what the model has read
-	Depth  []int32 // recursions that each of them took
+	writer
+	id     int32
+	tokens []int32   // the prompt's and those that were drawn
+	done   int       // tokens that have gone through the whole model
+	depth  []int32   // [done] recursions that each took
+	lead   *Sequence // its prompt is this one's, whose pages it gets; nil once it has them
 
-	m      *model.Model
-	mode   model.Mode
-	cache  *Cache
-	tape   *model.Tape
-	batch  model.Batch
-	logits []float32 // [v]
+	limit  int32 // of recursions
+	cut    float32
+	tables [][]int32 // by slot of the cache: its pages
+	count  []int32   // by segment: entries
+	seen   []int32   // by segment: entries up to the token that is counted
+	scores []float32 // router scores of the last token
+	prefix *prefix   // the last of the blocks that are remembered
+	blocks int
+
+	chunk  []int32 // seats of the tokens [done, done+len) that are under way
+	prompt []Token // with what is known about them
+	ended  bool
+	failed error
 }
 
-// NewSequence returns an empty sequence.
-func NewSequence(m *model.Model) *Sequence {
-	return &Sequence{m: m, cache: NewCache(m), tape: m.NewTape(), batch: model.Batch{Starts: make([]int32, 2)}, logits: make([]float32, m.Config.VocabSize)}
+// newSequence returns a sequence of a stream's request that holds nothing.
+func (e *Engine) newSequence(s *Stream, index int) *Sequence {
+	e.ids++
+	q := &Sequence{id: e.ids, tables: make([][]int32, len(e.cache.slots)), count: make([]int32, len(e.m.Plan.Segments)), seen: make([]int32, len(e.m.Plan.Segments))}
+	r := &s.request
+	q.stream, q.index, q.decoder = s, index, e.tok.NewDecoder()
+	q.tokens = append(make([]int32, 0, len(r.Prompt)+min(max(r.MaxTokens, 64), 1024)), r.Prompt...)
+	q.depth = make([]int32, 0, cap(q.tokens))
+	q.decoder.Follow(r.Prompt)
+	q.outlet.reset(r.Stop)
+	mode := r.mode()
+	q.limit, q.cut = int32(mode.Recursions(e.m.Config)), mode.Score()
+	q.sampler = Sampler{vocab: e.m.Config.VocabSize}
+	return q
 }
 
-// Reset empties the sequence and sets how deep the tokens of the next text may go: at most maxRecursion recursions (0: all), and, under
-// expert-choice, on where the score passes threshold (0: the 0.5 of training).
-func (s *Sequence) Reset(maxRecursion int, threshold float64) {
-	s.Tokens, s.Depth = s.Tokens[:0], s.Depth[:0]
-	s.cache.Reset()
-	s.mode = model.Mode{Routing: model.Causal, MaxRecursion: maxRecursion, Threshold: threshold}
-}
+// left is how many known tokens have not entered the model.
+func (q *Sequence) left() int { return len(q.tokens) - q.done - len(q.chunk) }
 
-// Append runs the next tokens. On an error the sequence is as it was.
-func (s *Sequence) Append(tokens []int32) error {
-	base, b := s.cache.Len(), &s.batch
-	if err := s.cache.Extend(len(tokens)); err != nil {
-		return err
+// ready tells whether all rows under way have left the loop.
+func (q *Sequence) ready(f *model.Flow) bool {
+	for _, s := range q.chunk {
+		if !f.Seats[s].Out {
+			return false
+		}
 	}
-	b.Tokens, b.Positions = append(b.Tokens[:0], tokens...), b.Positions[:0]
-	for i := range tokens {
-		b.Positions = append(b.Positions, int32(base+i))
-	}
-	b.Starts[1] = int32(len(tokens))
-	if err := s.m.ForwardCached(s.tape, b, s.mode, s.cache); err != nil {
-		s.cache.Truncate(base)
-		return err
-	}
-	s.Tokens, s.Depth = append(s.Tokens, tokens...), append(s.Depth, s.tape.Depth...)
-	return nil
+	return len(q.chunk) > 0
 }
 
-// Truncate forgets the tokens from position n on. Logits must not be asked for before the next Append.
-func (s *Sequence) Truncate(n int) {
-	s.Tokens, s.Depth = s.Tokens[:n], s.Depth[:n]
-	s.cache.Truncate(n)
-}
-
-// Logits returns the scores [v] of what follows the last token. The caller may change them; they are valid until the next call.
-func (s *Sequence) Logits() []float32 {
-	n := s.batch.Rows()
-	s.m.Logits(s.logits, s.tape, n-1, n)
-	return s.logits
-}
-
-// CacheBytes is the size of the keys and values held.
-func (s *Sequence) CacheBytes() int64 { return s.cache.Bytes() }
+// decoding tells whether only the token that was drawn last is to be computed.
+func (q *Sequence) decoding() bool { return q.drawn && len(q.tokens)-q.done == 1 }

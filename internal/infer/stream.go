@@ -47,6 +47,7 @@ type Stream struct {
 	err    error
 
 	// The engine's.
+	started time.Time // of the phase at hand
 	choices []Choice
 	left    int   // texts that have not ended
 	failure error // what ended one of them

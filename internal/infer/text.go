@@ -2,7 +2,6 @@ package infer
 
 import (
 	"math"
-	"slices"
 
 	"mor/internal/token"
 )
@@ -129,6 +128,3 @@ func forbid(logits []float32, eot int32, tokens []int32) {
 		logits[id] = never
 	}
 }
-
-// stops tells whether a token is among those that end the text.
-func stops(tokens []int32, id int32) bool { return slices.Contains(tokens, id) }

@@ -90,29 +90,38 @@ func (t *Tape) encoding(l *Layer) span {
 // attention computes lt.o from lt.x: norm, projections, RoPE, keys, attention.
 func (t *Tape) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
 	m, c, n := t.m, t.m.Config, len(rows.Index)
-	d, q, kv, width := c.HiddenSize, c.QueryDim(), c.KVDim(), t.m.qkvDim(l)
+	q, width := c.QueryDim(), m.qkvDim(l)
 	if lt.qkv == nil {
 		lt.qkv = t.f.get(n * width)
 	}
 	lt.rstd1 = t.f.get(n)
 	lt.o, lt.lse = t.f.get(n*q), t.f.get(n*c.NumAttentionHeads)
+	t.project(l, lt, rows, w)
+	var k, v []float32
+	if l.KV != KVRead {
+		k, v = lt.qkv[q:], lt.qkv[q+c.KVDim():]
+	}
+	lt.view = t.keys.view(l, rows, k, v, width)
+	m.cpu.Attention(lt.o, lt.lse, lt.qkv, lt.view.K, lt.view.V, width, lt.view.Stride, m.heads(), lt.view.Span)
+}
+
+// project computes lt.qkv from lt.x: norm, projections, RoPE.
+func (t *Tape) project(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
+	m, c, n := t.m, t.m.Config, len(rows.Index)
+	d, q, kv, width := c.HiddenSize, c.QueryDim(), c.KVDim(), m.qkvDim(l)
 	at := t.f.mark()
 	h := t.f.get(n * d)
 	m.cpu.RMSNorm(h, lt.rstd1, lt.x, w.inputNorm.of(m.W), n, d, float32(c.RMSNormEps))
 	m.linear(lt.qkv, h, span{w.qkv.off, width * d}, n, d, width, false)
 	t.loraForward(l, "q_proj", lt.qkv, h, n, width, 0)
 	rotated := c.NumAttentionHeads
-	var k, v []float32
 	if l.KV != KVRead {
 		t.loraForward(l, "k_proj", lt.qkv, h, n, width, q)
 		t.loraForward(l, "v_proj", lt.qkv, h, n, width, q+kv)
 		rotated += c.NumKeyValueHeads
-		k, v = lt.qkv[q:], lt.qkv[q+kv:]
 	}
 	m.cpu.RoPE(lt.qkv, m.rope, rows.Pos, rotated, c.HeadDim, width, false)
 	t.f.release(at)
-	lt.view = t.store.Keys(l, rows, k, v, width)
-	m.cpu.Attention(lt.o, lt.lse, lt.qkv, lt.view.K, lt.view.V, width, lt.view.Stride, m.heads(), lt.view.Span)
 }
 
 // ffn adds the SwiGLU FFN of lt.mid to out, unless that is nil.

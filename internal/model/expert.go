@@ -132,10 +132,7 @@ func (t *Tape) chooseCausal(r int, e *expertTape) {
 		score = e.aux.logit
 	}
 	if router.RandRouter { // as many on average as top-k would take
-		share := router.Capacity[r]
-		if r > 0 {
-			share /= router.Capacity[r-1]
-		}
+		share := router.share(r)
 		for i, v := range t.drawnScores(r, &e.cand) {
 			if float64(v) < share {
 				e.chosen = append(e.chosen, int32(i))
@@ -148,6 +145,14 @@ func (t *Tape) chooseCausal(r int, e *expertTape) {
 			e.chosen = append(e.chosen, int32(i))
 		}
 	}
+}
+
+// share is the share of the candidates of recursion r that top-k takes.
+func (r *Router) share(recursion int) float64 {
+	if recursion == 0 {
+		return r.Capacity[0]
+	}
+	return r.Capacity[recursion] / r.Capacity[recursion-1]
 }
 
 // Cut is the score that a candidate of recursion r must exceed to go on under causal routing.

@@ -10,17 +10,7 @@ func (m *Model) Forward(t *Tape, b *Batch, mode Mode, keep bool) error {
 	if keep && m.products != nil {
 		return fmt.Errorf("this model was opened for inference: its weights cannot be trained")
 	}
-	t.store = t.keys
 	return m.forward(t, b, mode, keep)
-}
-
-// ForwardCached runs the next rows of one sequence, whose earlier keys and values are in the store. Routing must be causal.
-func (m *Model) ForwardCached(t *Tape, b *Batch, mode Mode, store KeyStore) error {
-	if err := b.check(m.Config); err != nil {
-		return err
-	}
-	t.store = store
-	return m.forward(t, b, mode, false)
 }
 
 func (m *Model) forward(t *Tape, b *Batch, mode Mode, keep bool) error {

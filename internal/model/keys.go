@@ -9,19 +9,14 @@ type KeyView struct {
 	Span   kernel.Range
 }
 
-// KeyStore keeps the keys and values of a pass. A training pass keeps them for the batch at hand, inference in a cache.
-type KeyStore interface {
-	// Keys records the keys k and values v that layer l computed for the rows (nil for KVRead), and returns what these rows attend to.
-	Keys(l *Layer, rows *Rows, k, v []float32, stride int) KeyView
-}
-
-// batchKeys is the KeyStore of a pass over whole sequences: keys stay where the layer computed them.
+// batchKeys is the keys and values of a pass over whole sequences: they stay where the layer computed them.
 type batchKeys struct {
 	t     *Tape
 	slots []KeyView
 }
 
-func (b *batchKeys) Keys(l *Layer, rows *Rows, k, v []float32, stride int) KeyView {
+// view records the keys k and values v that layer l computed for the rows (nil for KVRead), and returns what these rows attend to.
+func (b *batchKeys) view(l *Layer, rows *Rows, k, v []float32, stride int) KeyView {
 	if l.KV == KVOwn {
 		view := KeyView{k, v, stride, rows.Span}
 		b.slots[l.Slot] = view

@@ -97,7 +97,6 @@ type Tape struct {
 	keep  bool // layers record what they computed
 	batch *Batch
 	mode  Mode
-	store KeyStore
 
 	all   Rows
 	first []int32 // [n] first row that each row may attend to

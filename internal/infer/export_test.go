@@ -1,0 +1,4 @@
+package infer
+
+// LogProbs is what the engine computes of a row of logits.
+var LogProbs = logProbs
