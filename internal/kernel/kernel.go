@@ -32,6 +32,7 @@ type CPU struct {
 	pool    *parallel.Pool
 	level   Level
 	vnni    bool // products of bytes by VPDPBUSD
+	bf16    bool // products of pairs of bfloat16 by VDPBF16PS
 	task    tasks
 	profile profile
 }
@@ -41,7 +42,7 @@ func New(level Level, workers int) (*CPU, error) {
 	if !Has(level) {
 		return nil, fmt.Errorf("kernel: this CPU lacks %s: set MOR_CPU to one of %v", level, Levels())
 	}
-	return &CPU{pool: parallel.New(workers), level: level, vnni: hasVNNI(level)}, nil
+	return &CPU{pool: parallel.New(workers), level: level, vnni: hasVNNI(level), bf16: hasBF16(level)}, nil
 }
 
 // Open returns a CPU of the best level that this machine has, or of the level that MOR_CPU names.
@@ -101,6 +102,7 @@ type tasks struct {
 	gather    gatherTask
 	panel     panelTask
 	float     floatTask
+	round     roundTask
 	attention attentionTask
 	paged     pagedTask
 

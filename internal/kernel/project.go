@@ -58,7 +58,7 @@ func panelsOf(ws []*Matrix) int {
 func Panels(out int) int { return (out + panelOut - 1) / panelOut }
 
 // panelGrain is how many panels a worker takes at once: neighbours, so that it reads memory in order, and few enough that all end together.
-func panelGrain(panels, workers int) int { return max(1, panels/(workers*8)) }
+func panelGrain(panels, workers int) int { return max(1, panels/(workers*4)) }
 
 // projectWork is a product of n rows with matrices side by side.
 func projectWork(ws []*Matrix, n int) Work {

@@ -4,11 +4,12 @@ import (
 	"encoding/binary"
 	"math"
 
+	"mor/internal/half"
 	"mor/internal/quant"
 )
 
 // floatTask multiplies rows with the panels of matrices of floats that stand side by side. Each element is one chain of multiply-adds over the inputs,
-// ascending.
+// ascending. Where the CPU multiplies pairs of bfloat16, rows for such matrices are rounded to it first, and a chain goes by pairs.
 type floatTask struct {
 	y, x   []float32 // [n][ldy], [n][in]
 	w      []*Matrix
@@ -17,6 +18,8 @@ type floatTask struct {
 	panels int
 	level  Level
 	edge   []edgeTile // by worker
+	pairs  []byte     // [n][stride] x in bfloat16, where products of pairs want it
+	stride int
 }
 
 // floatRows is the number of rows that pass a panel before the next panel.
@@ -26,6 +29,9 @@ const floatRows = 112
 func (c *CPU) projectFloat(y, x []float32, ws []*Matrix, n, ldy int, acc bool) {
 	t := &c.task.float
 	*t = floatTask{y: y, x: x, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), level: c.level, edge: c.edgeTiles()}
+	if c.bf16 && ws[0].Type == quant.BF16 {
+		t.pairs, t.stride = c.roundRows(x, n, ws[0].In)
+	}
 	items := t.panels * ((n + floatRows - 1) / floatRows)
 	c.pool.Run(items, panelGrain(items, c.pool.Workers()), t)
 	*t = floatTask{}
@@ -63,9 +69,9 @@ func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
 	for at := 0; at < cols; at += width {
 		for i := from; i < to; {
 			rows, left := t.level.tile(to-i), min(width, cols-at)
-			y, a := t.y[i*t.ldy+col+at:], &t.x[i*w.In]
+			y := t.y[i*t.ldy+col+at:]
 			if left == width {
-				t.tile(w, panel, at, rows, &y[0], 4*t.ldy, a, t.acc)
+				t.tile(w, panel, at, i, rows, &y[0], 4*t.ldy, t.acc)
 				i += rows
 				continue
 			}
@@ -74,7 +80,7 @@ func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
 					copy(edge[r*width:r*width+left], y[r*t.ldy:])
 				}
 			}
-			t.tile(w, panel, at, rows, &edge[0], 4*width, a, t.acc)
+			t.tile(w, panel, at, i, rows, &edge[0], 4*width, t.acc)
 			for r := range rows {
 				copy(y[r*t.ldy:r*t.ldy+left], edge[r*width:])
 			}
@@ -83,8 +89,14 @@ func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
 	}
 }
 
-// tile runs a microkernel on the columns from at on of a panel.
-func (t *floatTask) tile(w *Matrix, panel, at, rows int, c *float32, ldc int, a *float32, acc bool) {
+// tile runs a microkernel on the columns from at on of a panel, and the rows from row on.
+func (t *floatTask) tile(w *Matrix, panel, at, row, rows int, c *float32, ldc int, acc bool) {
+	if t.pairs != nil {
+		size := w.panelSize()
+		gemmPairs(rows, c, ldc, &t.pairs[row*t.stride], t.stride, w.data[panel*size:(panel+1)*size], at, w.In, acc)
+		return
+	}
+	a := &t.x[row*w.In]
 	if w.Type == quant.F32 {
 		width := t.level.panel()
 		t.level.gemm(rows, false, c, ldc, a, 4*w.In, &w.packed.panels[(panel*panelOut+at)/width*width*w.In], w.In, acc)
@@ -92,6 +104,35 @@ func (t *floatTask) tile(w *Matrix, panel, at, rows int, c *float32, ldc int, a 
 	}
 	size := w.panelSize()
 	t.level.gemmHalf(w.Type, rows, c, ldc, a, 4*w.In, w.data[panel*size:], at, w.In, acc)
+}
+
+// roundRows returns rows of x in bfloat16, stride bytes apart.
+func (c *CPU) roundRows(x []float32, n, in int) (pairs []byte, stride int) {
+	t := &c.task.round
+	stride = (2*in + cacheLine - 1) / cacheLine * cacheLine
+	if len(t.dst) < n*stride {
+		t.dst = alignedBytes(n * stride * 5 / 4)
+	}
+	t.x, t.in, t.stride = x, in, stride
+	c.pool.Run(n, rowGrain(in), t)
+	t.x = nil
+	return t.dst[:n*stride], stride
+}
+
+type roundTask struct {
+	dst        []byte
+	x          []float32
+	in, stride int
+}
+
+func (t *roundTask) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		dst, x, blocks := t.dst[i*t.stride:], row(t.x, i, t.in), t.in/blockIn
+		roundBlocks(dst, x, blocks)
+		for p := blocks * blockIn; p < t.in; p++ {
+			binary.LittleEndian.PutUint16(dst[2*p:], half.ToBF16(x[p]))
+		}
+	}
 }
 
 // generic is the definition.
