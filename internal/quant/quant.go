@@ -83,12 +83,6 @@ func (t Type) Bytes() int {
 	return f.bytes
 }
 
-// CanShrink tells whether Shrink makes blocks of the type.
-func (t Type) CanShrink() bool {
-	f, _ := formatOf(t)
-	return f.shrink != nil
-}
-
 // ParseType is the type of a name, as String gives it.
 func ParseType(name string) (Type, error) {
 	for t := range BF16 + 1 {
