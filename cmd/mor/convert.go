@@ -28,6 +28,11 @@ type convertCommand struct {
 	weights    string
 	keepUntied bool
 
+	to        string
+	dtype     string
+	shardSize string
+	unroll    bool
+
 	sharing   string
 	n         int
 	init      string
@@ -49,6 +54,7 @@ type convertCommand struct {
 // The flags that belong to one way to convert.
 var (
 	referenceFlags = []string{"keep-untied"}
+	exportFlags    = []string{"dtype", "max-shard-size", "unroll"}
 	recursiveFlags = []string{"num-recursion", "init", "seed", "kv-sharing", "encoding", "lora-rank", "lora-alpha", "lora-targets", "router", "router-kind",
 		"gate", "alpha", "capacity", "set"}
 )
@@ -56,9 +62,9 @@ var (
 func newConvert() *cobra.Command {
 	c := &convertCommand{}
 	cmd := &cobra.Command{
-		Use:   "convert (--recursive SHARING | --from reference | --weights TYPE) SRC DST",
-		Short: "Make a recursive or adaptive-depth model from a vanilla one, or read a checkpoint of the method's published code",
-		Long: `Convert the model in the folder SRC to a new model folder DST.
+		Use:   "convert (--recursive SHARING | --from reference | --to FORM | --weights TYPE) SRC DST",
+		Short: "Make recursive models from vanilla ones, read checkpoints of the method's published code, write Hugging Face folders and GGUF files",
+		Long: `Convert the model SRC (a model folder of mor's or of Hugging Face, the directory of a run, a GGUF file) to a new one, DST.
 
 --recursive makes a recursive model from a vanilla one, to go on training from: layers of SRC become the shared block, and a router is drawn where one is
 asked for. Where the layers of the loop do not divide by --num-recursion some are left out, at even distances. With --lora-rank each recursion gets
@@ -67,18 +73,28 @@ a low-rank correction on top of the shared weights, as near to the layer that it
 --from reference reads a checkpoint of the published PyTorch code: a folder with config.json, train.yaml, and model.safetensors or pytorch_model.bin,
 whose pickle is read without being run. Every copy of a shared weight is compared before it is dropped.
 
+--to writes the model in another form: mor (a folder with config.json of model_type "mor", for any kind), hf (a folder that transformers loads: LlamaForCausalLM, or
+MixtralForCausalLM for a mixture of experts) or gguf (a file that llama.cpp runs). --dtype says how matrices are stored. hf and gguf know no recursion: --unroll writes each
+effective layer on its own, and says what is lost by it.
+
 --weights writes any model with its matrices in fewer bits, as the kernels read them: bf16, f16, int8 (blocks of 32 with a scale), q4_1 or q4_0 (4 bits; with and without
 a minimum for each block). Such a folder runs without being converted, its file mapped into memory; it cannot be trained.`,
 		Example: `  mor convert --recursive middle_cycle --num-recursion 3 vanilla-folder recursive-folder
   mor convert --recursive middle_cycle --num-recursion 3 --router expert --capacity 1,0.6,0.3 vanilla-folder mor-folder
   mor convert --recursive cycle --init average --lora-rank 16 vanilla-folder relaxed-folder
   mor convert --from reference downloaded-checkpoint mor-folder
+  mor convert --to hf --dtype bf16 --unroll runs/default llama-folder
+  mor convert --to gguf --dtype q8_0 vanilla-folder model.gguf
   mor convert --weights int8 model-folder int8-folder`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0], args[1]) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.from, "from", "", "format of SRC: reference")
+	f.StringVar(&c.to, "to", "", "form of DST: "+strings.Join(exportForms, ", "))
+	f.StringVar(&c.dtype, "dtype", "f32", "matrices of DST: f32, f16, bf16; with gguf also q8_0, q4_0")
+	f.StringVar(&c.shardSize, "max-shard-size", "", "most bytes of a file of weights, e.g. 2GB (default: one file)")
+	f.BoolVar(&c.unroll, "unroll", false, "write the effective layers of a recursive model as a vanilla one")
 	f.StringVar(&c.weights, "weights", "", "type of the matrices of the new folder: bf16, f16, int8, q4_1 or q4_0")
 	f.BoolVar(&c.keepUntied, "keep-untied", false, "reference: keep weights that differ between recursions, as LoRA of full rank")
 	f.StringVar(&c.sharing, "recursive", "", "sharing of the new model: cycle, sequence, middle_cycle or middle_sequence")
@@ -118,8 +134,11 @@ func (c *convertCommand) run(cmd *cobra.Command, src, dst string) error {
 	if err := checkPaths(src, dst); err != nil {
 		return err
 	}
-	if c.weights != "" {
+	switch {
+	case c.weights != "":
 		return c.pack(cmd, src, dst)
+	case c.to != "":
+		return c.export(cmd, src, dst)
 	}
 	cpu, err := openCPU(c.threads)
 	if err != nil {
@@ -163,25 +182,35 @@ func (c *convertCommand) checkFlags(f *pflag.FlagSet) error {
 		}
 		return nil
 	}
+	var ways []string
+	for _, w := range []string{"recursive", "from", "to", "weights"} {
+		if f.Changed(w) {
+			ways = append(ways, "--"+w)
+		}
+	}
 	switch {
-	case c.weights != "" && (c.from != "" || c.sharing != ""):
-		return fmt.Errorf("--weights with --from or --recursive at once: convert in two steps")
-	case c.weights != "":
-		return errors.Join(refuse("--weights", referenceFlags...), refuse("--weights", recursiveFlags...))
-	case c.from == "" && c.sharing == "":
-		return fmt.Errorf("say how: --recursive SHARING makes a recursive model, --from reference reads a checkpoint of the published code, --weights TYPE packs")
-	case c.from != "" && c.sharing != "":
-		return fmt.Errorf("--from and --recursive at once: convert in two steps")
+	case len(ways) == 0:
+		return fmt.Errorf("say how: --recursive SHARING makes a recursive model, --from reference reads a checkpoint of the published code, --to FORM writes for other tools, --weights TYPE packs")
+	case len(ways) > 1:
+		return fmt.Errorf("%s at once: convert in two steps", strings.Join(ways, " and "))
 	case c.from != "" && c.from != "reference":
 		return fmt.Errorf("--from: %q: expected reference%s", c.from, strict.Suggest(c.from, []string{"reference"}))
-	case c.from != "":
-		return refuse("--from reference", recursiveFlags...)
 	case c.lora.Rank < 0:
 		return fmt.Errorf("--lora-rank %d: expected 0 (none) or more", c.lora.Rank)
-	case c.lora.Rank == 0:
-		return errors.Join(refuse("--recursive", referenceFlags...), refuse("no --lora-rank", "lora-alpha", "lora-targets"))
 	}
-	return refuse("--recursive", referenceFlags...)
+	belong := map[string][]string{"--recursive": recursiveFlags, "--from": referenceFlags, "--to": exportFlags}
+	for _, way := range []string{"--recursive", "--from", "--to"} {
+		if way == ways[0] {
+			continue
+		}
+		if err := refuse(ways[0], belong[way]...); err != nil {
+			return err
+		}
+	}
+	if ways[0] == "--recursive" && c.lora.Rank == 0 {
+		return refuse("no --lora-rank", "lora-alpha", "lora-targets")
+	}
+	return nil
 }
 
 // checkPaths refuses a destination that is there, before anything is computed.
