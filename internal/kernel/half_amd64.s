@@ -3,7 +3,7 @@
 #include "textflag.h"
 
 // func gemmF166AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, F16C, FMA3
+// Requires: AVX, F16C, FMA3, MMX+
 TEXT ·gemmF166AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -133,6 +133,10 @@ wide:
 	VBROADCASTSS 12(R8)(BX*2), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+256, SI
@@ -164,6 +168,7 @@ single:
 	VBROADCASTSS (R8)(BX*2), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R8
 	ADDQ         $+64, SI
@@ -193,7 +198,7 @@ done:
 	RET
 
 // func gemmBF166AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·gemmBF166AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -331,6 +336,10 @@ wide:
 	VBROADCASTSS 12(R8)(BX*2), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+256, SI
@@ -386,6 +395,8 @@ single:
 	VBROADCASTSS 4(R8)(BX*2), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+8, DX
 	ADDQ         $+8, R8
 	ADDQ         $+128, SI
@@ -433,7 +444,7 @@ DATA halfUpper<>+60(SB)/4, $0xffff0000
 GLOBL halfUpper<>(SB), RODATA|NOPTR, $64
 
 // func gemmF164AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, F16C, FMA3
+// Requires: AVX, F16C, FMA3, MMX+
 TEXT ·gemmF164AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -529,6 +540,10 @@ wide:
 	VBROADCASTSS 12(R8), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+256, SI
@@ -554,6 +569,7 @@ single:
 	VBROADCASTSS (R8), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R8
 	ADDQ         $+64, SI
@@ -577,7 +593,7 @@ done:
 	RET
 
 // func gemmBF164AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·gemmBF164AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -681,6 +697,10 @@ wide:
 	VBROADCASTSS 12(R8), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+256, SI
@@ -724,6 +744,8 @@ single:
 	VBROADCASTSS 4(R8), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+8, DX
 	ADDQ         $+8, R8
 	ADDQ         $+128, SI
@@ -747,7 +769,7 @@ done:
 	RET
 
 // func gemmF162AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, F16C, FMA3
+// Requires: AVX, F16C, FMA3, MMX+
 TEXT ·gemmF162AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -807,6 +829,10 @@ wide:
 	VBROADCASTSS 12(DX)(BX*1), Y6
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+256, SI
 	SUBQ         $+4, DI
@@ -825,6 +851,7 @@ single:
 	VBROADCASTSS (DX)(BX*1), Y6
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+64, SI
 	DECQ         DI
@@ -841,7 +868,7 @@ done:
 	RET
 
 // func gemmBF162AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·gemmBF162AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -909,6 +936,10 @@ wide:
 	VBROADCASTSS 12(DX)(BX*1), Y6
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+256, SI
 	SUBQ         $+2, DI
@@ -939,6 +970,8 @@ single:
 	VBROADCASTSS 4(DX)(BX*1), Y6
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+8, DX
 	ADDQ         $+128, SI
 	DECQ         DI
@@ -955,7 +988,7 @@ done:
 	RET
 
 // func gemmF161AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, F16C, FMA3
+// Requires: AVX, F16C, FMA3, MMX+
 TEXT ·gemmF161AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -998,6 +1031,10 @@ wide:
 	VBROADCASTSS 12(DX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
+	PREFETCHT0   4224(BX)
+	PREFETCHT0   4288(BX)
 	ADDQ         $+16, DX
 	ADDQ         $+256, BX
 	SUBQ         $+4, SI
@@ -1013,6 +1050,7 @@ single:
 	VBROADCASTSS (DX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
+	PREFETCHT0   4096(BX)
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 	DECQ         SI
@@ -1026,7 +1064,7 @@ done:
 	RET
 
 // func gemmBF161AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·gemmBF161AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -1077,6 +1115,10 @@ wide:
 	VBROADCASTSS 12(DX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
+	PREFETCHT0   4224(BX)
+	PREFETCHT0   4288(BX)
 	ADDQ         $+16, DX
 	ADDQ         $+256, BX
 	SUBQ         $+2, SI
@@ -1101,6 +1143,8 @@ single:
 	VBROADCASTSS 4(DX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
 	ADDQ         $+8, DX
 	ADDQ         $+128, BX
 	DECQ         SI
@@ -1114,7 +1158,7 @@ done:
 	RET
 
 // func gemmF1614AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmF1614AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -1386,6 +1430,10 @@ wide:
 	VBROADCASTSS 12(R11)(BX*1), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+16, R9
@@ -1444,6 +1492,7 @@ single:
 	VBROADCASTSS (R11)(BX*1), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R8
 	ADDQ         $+4, R9
@@ -1500,7 +1549,7 @@ done:
 	RET
 
 // func gemmBF1614AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF1614AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -1780,6 +1829,10 @@ wide:
 	VBROADCASTSS 12(R11)(BX*1), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+16, R9
@@ -1886,6 +1939,8 @@ single:
 	VBROADCASTSS 4(R11)(BX*1), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+8, DX
 	ADDQ         $+8, R8
 	ADDQ         $+8, R9
@@ -1942,7 +1997,7 @@ done:
 	RET
 
 // func gemmBF16Dot14AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF16Dot14AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -2294,14 +2349,18 @@ wide:
 	WORD $0xde52
 
 	// VDPBF16PS Z30, Z29, Z27
-	ADDQ $+8, DX
-	ADDQ $+8, R8
-	ADDQ $+8, R9
-	ADDQ $+8, R10
-	ADDQ $+8, R11
-	ADDQ $+256, SI
-	SUBQ $+2, DI
-	JGE  wide
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	ADDQ       $+8, DX
+	ADDQ       $+8, R8
+	ADDQ       $+8, R9
+	ADDQ       $+8, R10
+	ADDQ       $+8, R11
+	ADDQ       $+256, SI
+	SUBQ       $+2, DI
+	JGE        wide
 
 tail:
 	ADDQ $+2, DI
@@ -2436,14 +2495,16 @@ single:
 	WORD $0xde52
 
 	// VDPBF16PS Z30, Z29, Z27
-	ADDQ $+4, DX
-	ADDQ $+4, R8
-	ADDQ $+4, R9
-	ADDQ $+4, R10
-	ADDQ $+4, R11
-	ADDQ $+128, SI
-	DECQ DI
-	JNZ  single
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	ADDQ       $+4, DX
+	ADDQ       $+4, R8
+	ADDQ       $+4, R9
+	ADDQ       $+4, R10
+	ADDQ       $+4, R11
+	ADDQ       $+128, SI
+	DECQ       DI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)
@@ -2492,7 +2553,7 @@ done:
 	RET
 
 // func gemmF168AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmF168AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -2658,6 +2719,10 @@ wide:
 	VBROADCASTSS 12(R9)(BX*1), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+16, R9
@@ -2696,6 +2761,7 @@ single:
 	VBROADCASTSS (R9)(BX*1), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R8
 	ADDQ         $+4, R9
@@ -2732,7 +2798,7 @@ done:
 	RET
 
 // func gemmBF168AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF168AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -2906,6 +2972,10 @@ wide:
 	VBROADCASTSS 12(R9)(BX*1), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+16, R9
@@ -2974,6 +3044,8 @@ single:
 	VBROADCASTSS 4(R9)(BX*1), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+8, DX
 	ADDQ         $+8, R8
 	ADDQ         $+8, R9
@@ -3010,7 +3082,7 @@ done:
 	RET
 
 // func gemmBF16Dot8AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF16Dot8AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -3220,12 +3292,16 @@ wide:
 	WORD $0xfa52
 
 	// VDPBF16PS Z18, Z17, Z15
-	ADDQ $+8, DX
-	ADDQ $+8, R8
-	ADDQ $+8, R9
-	ADDQ $+256, SI
-	SUBQ $+2, DI
-	JGE  wide
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	ADDQ       $+8, DX
+	ADDQ       $+8, R8
+	ADDQ       $+8, R9
+	ADDQ       $+256, SI
+	SUBQ       $+2, DI
+	JGE        wide
 
 tail:
 	ADDQ $+2, DI
@@ -3306,12 +3382,14 @@ single:
 	WORD $0xfa52
 
 	// VDPBF16PS Z18, Z17, Z15
-	ADDQ $+4, DX
-	ADDQ $+4, R8
-	ADDQ $+4, R9
-	ADDQ $+128, SI
-	DECQ DI
-	JNZ  single
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	ADDQ       $+4, DX
+	ADDQ       $+4, R8
+	ADDQ       $+4, R9
+	ADDQ       $+128, SI
+	DECQ       DI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)
@@ -3342,7 +3420,7 @@ done:
 	RET
 
 // func gemmF164AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmF164AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -3438,6 +3516,10 @@ wide:
 	VBROADCASTSS 12(R8), Z10
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+256, SI
@@ -3463,6 +3545,7 @@ single:
 	VBROADCASTSS (R8), Z10
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R8
 	ADDQ         $+64, SI
@@ -3486,7 +3569,7 @@ done:
 	RET
 
 // func gemmBF164AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF164AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -3590,6 +3673,10 @@ wide:
 	VBROADCASTSS 12(R8), Z10
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R8
 	ADDQ         $+256, SI
@@ -3633,6 +3720,8 @@ single:
 	VBROADCASTSS 4(R8), Z10
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+8, DX
 	ADDQ         $+8, R8
 	ADDQ         $+128, SI
@@ -3656,7 +3745,7 @@ done:
 	RET
 
 // func gemmBF16Dot4AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF16Dot4AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -3772,11 +3861,15 @@ wide:
 	WORD $0xfa52
 
 	// VDPBF16PS Z10, Z9, Z7
-	ADDQ $+8, DX
-	ADDQ $+8, R8
-	ADDQ $+256, SI
-	SUBQ $+2, DI
-	JGE  wide
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	ADDQ       $+8, DX
+	ADDQ       $+8, R8
+	ADDQ       $+256, SI
+	SUBQ       $+2, DI
+	JGE        wide
 
 tail:
 	ADDQ $+2, DI
@@ -3821,11 +3914,13 @@ single:
 	WORD $0xfa52
 
 	// VDPBF16PS Z10, Z9, Z7
-	ADDQ $+4, DX
-	ADDQ $+4, R8
-	ADDQ $+128, SI
-	DECQ DI
-	JNZ  single
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	ADDQ       $+4, DX
+	ADDQ       $+4, R8
+	ADDQ       $+128, SI
+	DECQ       DI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)
@@ -3844,7 +3939,7 @@ done:
 	RET
 
 // func gemmF162AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmF162AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -3904,6 +3999,10 @@ wide:
 	VBROADCASTSS 12(DX)(BX*1), Z6
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+256, SI
 	SUBQ         $+4, DI
@@ -3922,6 +4021,7 @@ single:
 	VBROADCASTSS (DX)(BX*1), Z6
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+64, SI
 	DECQ         DI
@@ -3938,7 +4038,7 @@ done:
 	RET
 
 // func gemmBF162AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF162AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -4006,6 +4106,10 @@ wide:
 	VBROADCASTSS 12(DX)(BX*1), Z6
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+256, SI
 	SUBQ         $+2, DI
@@ -4036,6 +4140,8 @@ single:
 	VBROADCASTSS 4(DX)(BX*1), Z6
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+8, DX
 	ADDQ         $+128, SI
 	DECQ         DI
@@ -4052,7 +4158,7 @@ done:
 	RET
 
 // func gemmBF16Dot2AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF16Dot2AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -4120,10 +4226,14 @@ wide:
 	WORD $0xde52
 
 	// VDPBF16PS Z6, Z5, Z3
-	ADDQ $+8, DX
-	ADDQ $+256, SI
-	SUBQ $+2, DI
-	JGE  wide
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	ADDQ       $+8, DX
+	ADDQ       $+256, SI
+	SUBQ       $+2, DI
+	JGE        wide
 
 tail:
 	ADDQ $+2, DI
@@ -4150,10 +4260,12 @@ single:
 	WORD $0xde52
 
 	// VDPBF16PS Z6, Z5, Z3
-	ADDQ $+4, DX
-	ADDQ $+128, SI
-	DECQ DI
-	JNZ  single
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	ADDQ       $+4, DX
+	ADDQ       $+128, SI
+	DECQ       DI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)
@@ -4166,7 +4278,7 @@ done:
 	RET
 
 // func gemmF161AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmF161AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -4209,6 +4321,10 @@ wide:
 	VBROADCASTSS 12(DX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
+	PREFETCHT0   4224(BX)
+	PREFETCHT0   4288(BX)
 	ADDQ         $+16, DX
 	ADDQ         $+256, BX
 	SUBQ         $+4, SI
@@ -4224,6 +4340,7 @@ single:
 	VBROADCASTSS (DX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
+	PREFETCHT0   4096(BX)
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 	DECQ         SI
@@ -4237,7 +4354,7 @@ done:
 	RET
 
 // func gemmBF161AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF161AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -4288,6 +4405,10 @@ wide:
 	VBROADCASTSS 12(DX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
+	PREFETCHT0   4224(BX)
+	PREFETCHT0   4288(BX)
 	ADDQ         $+16, DX
 	ADDQ         $+256, BX
 	SUBQ         $+2, SI
@@ -4312,6 +4433,8 @@ single:
 	VBROADCASTSS 4(DX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
 	ADDQ         $+8, DX
 	ADDQ         $+128, BX
 	DECQ         SI
@@ -4325,7 +4448,7 @@ done:
 	RET
 
 // func gemmBF16Dot1AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-// Requires: AVX, AVX512DQ, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·gemmBF16Dot1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -4370,10 +4493,14 @@ wide:
 	WORD $0xcc52
 
 	// VDPBF16PS Z4, Z3, Z1
-	ADDQ $+8, DX
-	ADDQ $+256, BX
-	SUBQ $+2, SI
-	JGE  wide
+	PREFETCHT0 4096(BX)
+	PREFETCHT0 4160(BX)
+	PREFETCHT0 4224(BX)
+	PREFETCHT0 4288(BX)
+	ADDQ       $+8, DX
+	ADDQ       $+256, BX
+	SUBQ       $+2, SI
+	JGE        wide
 
 tail:
 	ADDQ $+2, SI
@@ -4391,10 +4518,12 @@ single:
 	WORD $0xcc52
 
 	// VDPBF16PS Z4, Z3, Z1
-	ADDQ $+4, DX
-	ADDQ $+128, BX
-	DECQ SI
-	JNZ  single
+	PREFETCHT0 4096(BX)
+	PREFETCHT0 4160(BX)
+	ADDQ       $+4, DX
+	ADDQ       $+128, BX
+	DECQ       SI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)

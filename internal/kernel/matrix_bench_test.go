@@ -17,10 +17,16 @@ func BenchmarkProject(b *testing.B) {
 			raw, _ := randomBlocks(rng, q, out, in)
 			ws := make([]*Matrix, copies)
 			for i := range ws {
-				if ws[i], _ = c.NewMatrix(q, in, out); i == 0 {
+				if i == 0 {
 					ws[0] = matrixOf(b, c, q, in, raw)
-				} else if q.Values() > 1 {
-					copy(ws[i].data, ws[0].data)
+					continue
+				}
+				var err error
+				if ws[i], err = c.NewMatrix(q, in, out); err != nil {
+					b.Fatal(err)
+				}
+				if copy(ws[i].data, ws[0].data) == 0 {
+					copy(ws[i].packed.panels, ws[0].packed.panels)
 				}
 			}
 			for _, n := range []int{1, 8, 32, 512} {

@@ -26,6 +26,9 @@ var levels = []level{
 	{"AVX512", 16, []int{14, 8, 4, 2, 1}, ZMM},
 }
 
+// ahead is how many bytes before their use weights are fetched: over the end of a page, where the CPU's own prefetch stops.
+const ahead = 4096
+
 // stride is the bytes of an input in a panel of 32 outputs; BF16 has pairs of inputs.
 const stride = 64
 
@@ -72,6 +75,9 @@ func (l level) tile(kind string, rows, inputs int, step func(sum [][2]reg.VecVir
 				}
 				return m
 			})
+		}
+		for at := 0; at < steps*inputs*stride; at += 64 {
+			PREFETCHT0(Mem{Base: b, Disp: ahead + at})
 		}
 		for _, base := range bases {
 			ADDQ(I32(int32(4*steps*values)), base)

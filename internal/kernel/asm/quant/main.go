@@ -14,6 +14,7 @@ import (
 )
 
 const (
+	ahead  = 4096      // bytes before their use that weights are fetched: over the end of a page, where the CPU's own prefetch stops
 	panel  = 32        // outputs
 	line   = 64        // bytes; a scale for each output in half precision
 	tile   = 4 * panel // bytes of a row of the tile of sums
@@ -89,6 +90,9 @@ func (f format) loop(a arguments, head, body func()) {
 		ADDQ(U32(uint32(f.header)), a.w)
 	}
 	Label("block")
+	for at := 0; at < f.record; at += line {
+		PREFETCHT0(Mem{Base: a.w, Disp: ahead + at})
+	}
 	body()
 	ADDQ(U32(uint32(f.record)), a.w)
 	ADDQ(Imm(blockX), a.x)
