@@ -16,11 +16,11 @@ import (
 func newBench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure kernels and training steps against this machine's own peak",
+		Short: "Measure kernels and training steps against this machine's own peak, decoding, and a queue of requests",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchKernels(), newBenchStep())
+	cmd.AddCommand(newBenchKernels(), newBenchStep(), newBenchDecode(), newBenchThroughput())
 	return cmd
 }
 

@@ -2,9 +2,11 @@ package model
 
 import (
 	"fmt"
+	"unsafe"
 
 	"mor/internal/kernel"
 	"mor/internal/memory"
+	"mor/internal/quant"
 )
 
 // NewInference returns a model that can only run forward. Its slab W holds what is no Tensor.Matrix: norms, routers, encodings, low-rank corrections. The
@@ -79,4 +81,27 @@ func (m *Model) lookUp(x []float32, tokens []int32) {
 		return
 	}
 	m.cpu.GatherRows(x, m.Layout.embed.of(m.W), tokens, m.Config.HiddenSize)
+}
+
+// Held returns a model for inference with the weights of one that has a slab, the matrices in a type.
+func (m *Model) Held(q quant.Type) (*Model, error) {
+	out := NewInference(m.Config, m.cpu)
+	for i := range out.Layout.Tensors {
+		to := &out.Layout.Tensors[i]
+		from, _ := m.Layout.Tensor(to.Name)
+		values := from.Of(m.W)
+		if !to.Matrix {
+			copy(to.Of(out.W), values)
+			continue
+		}
+		w, err := m.cpu.NewMatrix(q, to.Shape[1], to.Shape[0])
+		if err != nil {
+			return nil, fmt.Errorf("tensor %s: %w", to.Name, err)
+		}
+		m.cpu.SetRows(w, quant.F32, 0, unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), 4*len(values)), func(row int) int { return row })
+		if err := out.SetMatrix(to, w); err != nil {
+			return nil, err
+		}
+	}
+	return out, out.Seal()
 }

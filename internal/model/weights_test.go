@@ -4,7 +4,6 @@ import (
 	"math"
 	"slices"
 	"testing"
-	"unsafe"
 
 	"mor/internal/golden"
 	"mor/internal/kernel"
@@ -14,25 +13,8 @@ import (
 
 // held is a model for inference with the weights of m in a type.
 func held(t *testing.T, m *model.Model, q quant.Type) *model.Model {
-	out := model.NewInference(m.Config, m.CPU())
-	for i := range out.Layout.Tensors {
-		to := &out.Layout.Tensors[i]
-		from, _ := m.Layout.Tensor(to.Name)
-		values := from.Of(m.W)
-		if !to.Matrix {
-			copy(to.Of(out.W), values)
-			continue
-		}
-		w, err := m.CPU().NewMatrix(q, to.Shape[1], to.Shape[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.CPU().SetRows(w, quant.F32, 0, unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), 4*len(values)), func(row int) int { return row })
-		if err := out.SetMatrix(to, w); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := out.Seal(); err != nil {
+	out, err := m.Held(q)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return out

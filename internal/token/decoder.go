@@ -1,6 +1,9 @@
 package token
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+	"unsafe"
+)
 
 // Decode returns the text of tokens, special ones included. An id that names no token stands for nothing. The text of
 // Encode(x) is x for every x, valid UTF-8 or not, but for bytes that the vocabulary lacks and white space that an added token strips.
@@ -50,7 +53,11 @@ func (d *Decoder) bytes(id int32) []byte {
 // Write decodes one more token and returns the characters that are complete by now. Bytes that cannot be part of any
 // character are passed on as they are: all that Write and Flush return is, joined, what Decode returns.
 func (d *Decoder) Write(id int32) string {
-	d.pending = append(d.pending, d.bytes(id)...)
+	raw := d.bytes(id)
+	if len(d.pending) == 0 && completeUTF8(raw) == len(raw) {
+		return unsafe.String(unsafe.SliceData(raw), len(raw)) // the vocabulary's own bytes, which never change
+	}
+	d.pending = append(d.pending, raw...)
 	n := completeUTF8(d.pending)
 	text := string(d.pending[:n])
 	d.pending = d.pending[:copy(d.pending, d.pending[n:])]
