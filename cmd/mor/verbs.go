@@ -24,7 +24,7 @@ func threadsFlag(cmd *cobra.Command, threads *int) {
 	cmd.Flags().IntVar(threads, "threads", 0, "compute threads (default: one for each CPU)")
 }
 
-// openCPU starts the compute threads. MOR_CPU=generic|avx2|avx512 picks the kernels.
+// openCPU starts the compute threads. MOR_CPU=generic|avx2|avx512|avx512bf16 picks the kernels.
 func openCPU(threads int) (*kernel.CPU, error) {
 	return kernel.Open(threads)
 }

@@ -38,7 +38,7 @@ func (c *CPU) product(dst []float32, a operandA, b operandB, m, n, k int, acc bo
 	}
 	c.task.packed = grow(c.task.packed, c.level.packedLen(n, k))
 	c.pack(c.task.packed, b, n, k)
-	c.multiply(dst, a, c.task.packed, m, n, k, acc)
+	c.multiply(c.level, dst, a, c.task.packed, m, n, k, acc)
 }
 
 // transposedProduct adds aᵀ·b to dst[m,n], with a[k,m] and b[k,n]. It goes through k in parts, so that what is packed of both stays in the outer cache.
@@ -51,7 +51,7 @@ func (c *CPU) transposedProduct(dst, a, b []float32, m, n, k int) {
 		c.packPlain(c.task.packedA, a[p*m:], m, tall, m, kp)
 		c.task.packed = grow(c.task.packed, c.level.packedLen(n, kp))
 		c.packPlain(c.task.packed, b[p*n:], n, c.level.panel(), n, kp)
-		c.multiply(dst, operandA{c.task.packedA, tall, true}, c.task.packed, m, n, kp, true)
+		c.multiply(c.level, dst, operandA{c.task.packedA, tall, true}, c.task.packed, m, n, kp, true)
 	}
 }
 
@@ -132,11 +132,11 @@ func packTransposed(dst, src []float32, ld, w, cols, k int) {
 	}
 }
 
-// multiply computes c[m,n] (+)= a[m,k]·b with b packed.
-func (c *CPU) multiply(dst []float32, a operandA, packed []float32, m, n, k int, acc bool) {
+// multiply computes c[m,n] (+)= a[m,k]·b with b packed, by the microkernels of a level.
+func (c *CPU) multiply(level Level, dst []float32, a operandA, packed []float32, m, n, k int, acc bool) {
 	t := &c.task.multiply
-	tall := c.level.tallest() * blockM
-	*t = multiplyTask{dst: dst, a: a, packed: packed, m: m, n: n, k: k, acc: acc, level: c.level, tall: tall, across: (n + blockN - 1) / blockN}
+	tall := level.tallest() * blockM
+	*t = multiplyTask{dst: dst, a: a, packed: packed, m: m, n: n, k: k, acc: acc, level: level, tall: tall, across: (n + blockN - 1) / blockN}
 	t.edge = c.edgeTiles()
 	c.pool.Run((m+tall-1)/tall*t.across, 1, t)
 	*t = multiplyTask{}
@@ -255,6 +255,6 @@ func (c *CPU) LinearPacked(y, x []float32, w *Packed, n int, acc bool) {
 	}
 	defer c.Done(c.Start(), productWork("linear", n, w.in, w.out))
 	if n > 0 {
-		c.multiply(y, operandA{x, w.in, false}, w.panels, n, w.out, w.in, acc)
+		c.multiply(c.level, y, operandA{x, w.in, false}, w.panels, n, w.out, w.in, acc)
 	}
 }

@@ -98,6 +98,59 @@ func gemmCols1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int
 // fmaPeakAVX512 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512(n int)
 
+// gemmRows14AVX512BF16 computes a tile of 14 rows and 32 columns.
+//
+//go:noescape
+func gemmRows14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmCols14AVX512BF16 computes a tile of 14 rows and 32 columns.
+//
+//go:noescape
+func gemmCols14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmRows8AVX512BF16 computes a tile of 8 rows and 32 columns.
+//
+//go:noescape
+func gemmRows8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmCols8AVX512BF16 computes a tile of 8 rows and 32 columns.
+//
+//go:noescape
+func gemmCols8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmRows4AVX512BF16 computes a tile of 4 rows and 32 columns.
+//
+//go:noescape
+func gemmRows4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmCols4AVX512BF16 computes a tile of 4 rows and 32 columns.
+//
+//go:noescape
+func gemmCols4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmRows2AVX512BF16 computes a tile of 2 rows and 32 columns.
+//
+//go:noescape
+func gemmRows2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmCols2AVX512BF16 computes a tile of 2 rows and 32 columns.
+//
+//go:noescape
+func gemmCols2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmRows1AVX512BF16 computes a tile of 1 rows and 32 columns.
+//
+//go:noescape
+func gemmRows1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// gemmCols1AVX512BF16 computes a tile of 1 rows and 32 columns.
+//
+//go:noescape
+func gemmCols1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+
+// fmaPeakAVX512BF16 does n rounds of 12 independent multiply-adds of 16 lanes.
+func fmaPeakAVX512BF16(n int)
+
 // transpose8AVX2 writes dst[p, 0:8] = src[0:8, p] for 8*blocks values of p. Rows of dst lie ldd bytes apart, those of src lds.
 //
 //go:noescape

@@ -2,7 +2,7 @@ package kernel
 
 // panel is the width of a tile, and of a panel of b.
 func (l Level) panel() int {
-	if l == AVX512 {
+	if l >= AVX512 {
 		return 32
 	}
 	return 16
@@ -10,7 +10,7 @@ func (l Level) panel() int {
 
 // tallest is the height of the tile that fills the registers.
 func (l Level) tallest() int {
-	if l == AVX512 {
+	if l >= AVX512 {
 		return 14
 	}
 	return 6
@@ -19,9 +19,9 @@ func (l Level) tallest() int {
 // tile is the height of the next tile when so many rows are left.
 func (l Level) tile(rows int) int {
 	switch {
-	case l == AVX512 && rows >= 14:
+	case l >= AVX512 && rows >= 14:
 		return 14
-	case l == AVX512 && rows >= 8:
+	case l >= AVX512 && rows >= 8:
 		return 8
 	case l == AVX2 && rows >= 6:
 		return 6
@@ -39,11 +39,14 @@ func (l Level) gemm(rows int, cols bool, c *float32, ldc int, a *float32, lda in
 	if accumulate {
 		acc = 1
 	}
-	if l == AVX512 {
+	switch l {
+	case AVX512BF16:
+		gemmBF16(rows, cols, c, ldc, a, lda, b, k, acc)
+	case AVX512:
 		gemm512(rows, cols, c, ldc, a, lda, b, k, acc)
-		return
+	default:
+		gemm256(rows, cols, c, ldc, a, lda, b, k, acc)
 	}
-	gemm256(rows, cols, c, ldc, a, lda, b, k, acc)
 }
 
 func gemm512(rows int, cols bool, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
@@ -90,4 +93,38 @@ func gemm256(rows int, cols bool, c *float32, ldc int, a *float32, lda int, b *f
 	default:
 		gemmCols1AVX2(c, ldc, a, lda, b, k, acc)
 	}
+}
+
+func gemmBF16(rows int, cols bool, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
+	switch {
+	case rows == 14 && !cols:
+		gemmRows14AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case rows == 14:
+		gemmCols14AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case rows == 8 && !cols:
+		gemmRows8AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case rows == 8:
+		gemmCols8AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case rows == 4 && !cols:
+		gemmRows4AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case rows == 4:
+		gemmCols4AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case rows == 2 && !cols:
+		gemmRows2AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case rows == 2:
+		gemmCols2AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case !cols:
+		gemmRows1AVX512BF16(c, ldc, a, lda, b, k, acc)
+	default:
+		gemmCols1AVX512BF16(c, ldc, a, lda, b, k, acc)
+	}
+}
+
+// pairBlocks writes blocks of w columns of two rows as pairs, stride words apart.
+func pairBlocks(w int, dst []float32, stride int, low, high []float32, blocks int) {
+	if w == AVX512BF16.panel() {
+		bf16Pairs32(&dst[0], 4*stride, &low[0], &high[0], blocks)
+		return
+	}
+	bf16Pairs14(&dst[0], 4*stride, &low[0], &high[0], blocks)
 }

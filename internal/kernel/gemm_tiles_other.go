@@ -10,4 +10,8 @@ func (l Level) tile(int) int { return 1 }
 
 func (l Level) gemm(int, bool, *float32, int, *float32, int, *float32, int, bool) {}
 
+func pairBlocks(int, []float32, int, []float32, []float32, int) {}
+
+func bf16Round(*uint16, *float32, int) {}
+
 func transpose8AVX2(*float32, int, *float32, int, int) {}

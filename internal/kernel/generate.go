@@ -3,6 +3,7 @@ package kernel
 // The assembly is made by the generators in the module asm, which also holds their dependencies.
 
 //go:generate go run -C asm ./gemm -out ../gemm_amd64.s -stubs ../gemm_amd64.go -pkg kernel
+//go:generate go run -C asm ./bf16 -out ../bf16_amd64.s -stubs ../bf16_amd64.go -pkg kernel
 //go:generate go run -C asm ./attention -out ../attention_amd64.s -stubs ../attention_amd64.go -pkg kernel
 //go:generate go run -C asm ./pointwise -out ../pointwise_amd64.s -stubs ../pointwise_amd64.go -pkg kernel
 //go:generate go run -C asm ./quant -out ../quant_amd64.s -stubs ../quant_amd64.go -pkg kernel

@@ -45,7 +45,7 @@ func TestVectorOperationsStayInsideTheirOperands(t *testing.T) {
 			for i := range v {
 				v[i] = guarded(t, n, start)
 			}
-			for _, l := range Levels() {
+			for _, l := range vectorLevels() {
 				for _, op := range vectorOps {
 					for i := range v {
 						for j := range v[i] {

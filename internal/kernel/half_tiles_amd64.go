@@ -3,13 +3,8 @@ package kernel
 import (
 	"unsafe"
 
-	"github.com/klauspost/cpuid/v2"
-
 	"mor/internal/quant"
 )
-
-// hasBF16 tells whether a level multiplies pairs of bfloat16 by VDPBF16PS.
-func hasBF16(l Level) bool { return l == AVX512 && cpuid.CPU.Supports(cpuid.AVX512BF16) }
 
 // roundBlocks writes blocks of 32 floats as bfloat16.
 func roundBlocks(dst []byte, src []float32, blocks int) {

@@ -6,8 +6,6 @@ import "mor/internal/quant"
 
 func (Level) gemmHalf(quant.Type, int, *float32, int, *float32, int, []byte, int, int, bool) {}
 
-func hasBF16(Level) bool { return false }
-
 func roundBlocks([]byte, []float32, int) {}
 
 func gemmPairs(int, *float32, int, *byte, int, []byte, int, int, bool) {}

@@ -21,18 +21,19 @@ const (
 	Generic Level = iota
 	AVX2
 	AVX512
+	AVX512BF16 // AVX512 with units for products of bfloat16
 )
 
-var levelNames = []string{"generic", "avx2", "avx512"}
+var levelNames = []string{"generic", "avx2", "avx512", "avx512bf16"}
 
 func (l Level) String() string { return levelNames[l] }
 
 // CPU computes with one level on one pool of workers. It is not safe for concurrent use.
 type CPU struct {
 	pool    *parallel.Pool
-	level   Level
-	vnni    bool // products of bytes by VPDPBUSD
-	bf16    bool // products of pairs of bfloat16 by VDPBF16PS
+	level   Level // of the kernels of float32: at most AVX512
+	vnni    bool  // products of bytes by VPDPBUSD
+	bf16    bool  // products of pairs of bfloat16 by VDPBF16PS: the level is AVX512BF16
 	task    tasks
 	profile profile
 }
@@ -42,7 +43,7 @@ func New(level Level, workers int) (*CPU, error) {
 	if !Has(level) {
 		return nil, fmt.Errorf("kernel: this CPU lacks %s: set MOR_CPU to one of %v", level, Levels())
 	}
-	return &CPU{pool: parallel.New(workers), level: level, vnni: hasVNNI(level), bf16: hasBF16(level)}, nil
+	return &CPU{pool: parallel.New(workers), level: level.vector(), vnni: hasVNNI(level.vector()), bf16: level == AVX512BF16}, nil
 }
 
 // Open returns a CPU of the best level that this machine has, or of the level that MOR_CPU names.
@@ -72,7 +73,15 @@ func Levels() []Level {
 }
 
 // Level is the instruction set in use.
-func (c *CPU) Level() Level { return c.level }
+func (c *CPU) Level() Level {
+	if c.bf16 {
+		return AVX512BF16
+	}
+	return c.level
+}
+
+// vector is the level of the kernels of float32.
+func (l Level) vector() Level { return min(l, AVX512) }
 
 // Pool is the workers in use, for sweeps that are not kernels.
 func (c *CPU) Pool() *parallel.Pool { return c.pool }
@@ -84,6 +93,10 @@ func (c *CPU) Close() { c.pool.Close() }
 type tasks struct {
 	packed    []float32 // panels of the product at hand
 	packedA   []float32
+	zero      []float32
+	roundPair roundPairsTask
+	pairs     pairTask
+	bf16      bf16Task
 	edge      []edgeTile // by worker
 	pack      packTask
 	multiply  multiplyTask

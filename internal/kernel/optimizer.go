@@ -19,11 +19,11 @@ type AdamW struct {
 // Every level gives the same bits.
 func (c *AdamW) Update(l Level, p, m, v, g []float32) {
 	m, v, g = m[:len(p)], v[:len(p)], g[:len(p)]
-	l.adamw(p, m, v, g, c)
+	l.vector().adamw(p, m, v, g, c)
 }
 
 // SumSquares returns Σ x² in double precision, in which every square is exact and finite: the sum is finite exactly if all of x is.
-func SumSquares(l Level, x []float32) float64 { return l.sumSquares(x) }
+func SumSquares(l Level, x []float32) float64 { return l.vector().sumSquares(x) }
 
 // adamwGeneric converts products so that no build fuses them into sums.
 func adamwGeneric(p, m, v, g []float32, c *AdamW) {

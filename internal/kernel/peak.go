@@ -7,13 +7,19 @@ const peakRounds = 1 << 21
 
 // Peak measures what this machine's fp32 multiply-add units do at most with the CPU's level, in FLOP/s of all workers together: chains of
 // multiply-adds in registers. It takes a third of a second; the best of many short runs counts, so that other load shows little.
-func (c *CPU) Peak() float64 { return c.peak(c.pool.Workers()) }
+func (c *CPU) Peak() float64 { return c.peak(c.level, c.pool.Workers()) }
 
 // PeakOne is the peak of one worker.
-func (c *CPU) PeakOne() float64 { return c.peak(1) }
+func (c *CPU) PeakOne() float64 { return c.peak(c.level, 1) }
 
-func (c *CPU) peak(workers int) float64 {
-	t := &peakTask{level: c.level}
+// PeakBF16 is the peak of multiply-adds of bfloat16 operands, which is that of float32 where the level has no units for them.
+func (c *CPU) PeakBF16() float64 { return c.peak(c.Level(), c.pool.Workers()) }
+
+// PeakOneBF16 is PeakBF16 of one worker.
+func (c *CPU) PeakOneBF16() float64 { return c.peak(c.Level(), 1) }
+
+func (c *CPU) peak(level Level, workers int) float64 {
+	t := &peakTask{level: level}
 	best := time.Duration(1 << 62)
 	for start := time.Now(); time.Since(start) < 300*time.Millisecond; {
 		begin := time.Now()

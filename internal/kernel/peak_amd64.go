@@ -9,12 +9,17 @@ func (l Level) fmaPeak(rounds int) float64 {
 	case rounds == 0:
 	case l == AVX2:
 		fmaPeakAVX2(rounds)
+	case l == AVX512BF16:
+		fmaPeakAVX512BF16(rounds)
 	default:
 		fmaPeakAVX512(rounds)
 	}
 	lanes := 8
-	if l == AVX512 {
+	switch l {
+	case AVX512:
 		lanes = 16
+	case AVX512BF16:
+		lanes = 32 // two products in each lane
 	}
 	return float64(peakRounds * chains * lanes * 2)
 }

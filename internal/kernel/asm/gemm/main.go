@@ -7,6 +7,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/evex"
 )
 
 // level is an instruction set with the tile that its registers hold: rows x 2 vectors of accumulators, two vectors of b, one broadcast or two.
@@ -15,12 +17,17 @@ type level struct {
 	lanes  int
 	tiles  []int // heights, tallest first
 	vector func() reg.VecVirtual
+	madd   func(x, y, z reg.VecVirtual) // z += x·y
 }
 
+// At AVX512BF16 the words of a and b are pairs of bfloat16, and k counts pairs.
 var levels = []level{
-	{"AVX2", 8, []int{6, 4, 2, 1}, YMM},
-	{"AVX512", 16, []int{14, 8, 4, 2, 1}, ZMM},
+	{"AVX2", 8, []int{6, 4, 2, 1}, YMM, fma},
+	{"AVX512", 16, []int{14, 8, 4, 2, 1}, ZMM, fma},
+	{"AVX512BF16", 16, []int{14, 8, 4, 2, 1}, ZMM, evex.VDPBF16PS},
 }
+
+func fma(x, y, z reg.VecVirtual) { VFMADD231PS(x, y, z) }
 
 func main() {
 	for _, l := range levels {
@@ -31,7 +38,7 @@ func main() {
 		l.peak()
 	}
 	transpose8()
-	Generate()
+	evex.Generate()
 }
 
 // bytes of a vector.
@@ -106,8 +113,8 @@ func (l level) step(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, address 
 	VMOVUPS(Mem{Base: b, Disp: disp + l.bytes()}, b1)
 	for i := range sum {
 		VBROADCASTSS(address(i), x)
-		VFMADD231PS(b0, x, sum[i][0])
-		VFMADD231PS(b1, x, sum[i][1])
+		l.madd(b0, x, sum[i][0])
+		l.madd(b1, x, sum[i][1])
 	}
 }
 
@@ -204,7 +211,7 @@ func (l level) peak() {
 	}
 	Label("rounds")
 	for _, s := range sum {
-		VFMADD231PS(x, x, s)
+		l.madd(x, x, s)
 	}
 	DECQ(n)
 	JNZ(LabelRef("rounds"))

@@ -1,0 +1,117 @@
+// Command bf16 writes the kernels that round floats to bfloat16 and lay them out for products.
+package main
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/attr"
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/evex"
+)
+
+func main() {
+	round()
+	for _, width := range []int{14, 32} {
+		pairs(width)
+	}
+	evex.Generate()
+}
+
+// gp loads a parameter.
+func gp(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
+
+// low returns a mask of the first n lanes, for n up to 64.
+func low(n reg.GPVirtual) reg.OpmaskVirtual {
+	bits, k := GP64(), K()
+	MOVQ(I64(-1), bits)
+	BZHIQ(n, bits, bits)
+	KMOVQ(bits, k)
+	return k
+}
+
+// round writes dst[i] = bfloat16(src[i]), and a zero behind an odd number of values.
+func round() {
+	TEXT("bf16Round", attr.NOSPLIT, "func(dst *uint16, src *float32, n int)")
+	Doc("bf16Round writes dst[i] = src[i] rounded to nearest, ties to even, and a zero behind an odd n.")
+	Pragma("noescape")
+	dst, src, n := gp("dst"), gp("src"), gp("n")
+	a, b := ZMM(), ZMM()
+	SUBQ(Imm(32), n)
+	JL(LabelRef("tail"))
+	Label("loop")
+	VMOVUPS(Mem{Base: src}, a)
+	VMOVUPS(Mem{Base: src, Disp: 64}, b)
+	evex.VCVTNE2PS2BF16(a, b, a)
+	VMOVUPS(a, Mem{Base: dst})
+	ADDQ(Imm(128), src)
+	ADDQ(Imm(64), dst)
+	SUBQ(Imm(32), n)
+	JGE(LabelRef("loop"))
+	Label("tail")
+	ADDQ(Imm(32), n)
+	JZ(LabelRef("done"))
+	bits, k := GP64(), K()
+	all := low(n)
+	KMOVW(all, k)
+	VMOVUPS_Z(Mem{Base: src}, k, a)
+	KSHIFTRD(Imm(16), all, all)
+	VMOVUPS_Z(Mem{Base: src, Disp: 64}, all, b)
+	evex.VCVTNE2PS2BF16(a, b, a)
+	INCQ(n)
+	SHRQ(Imm(1), n)
+	MOVQ(n, bits)
+	words := low(bits)
+	VMOVDQU32(a, words, Mem{Base: dst})
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// pairs writes blocks of so many columns of two rows, each column's two values in one word. The block is at most 32 columns.
+func pairs(width int) {
+	name := fmt.Sprintf("bf16Pairs%d", width)
+	TEXT(name, attr.NOSPLIT, "func(dst *float32, step int, low *float32, high *float32, blocks int)")
+	Doc(fmt.Sprintf("%s writes blocks of %d words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half, rounded to bfloat16.", name, width))
+	Pragma("noescape")
+	dst, step, a, b, blocks := gp("dst"), gp("step"), gp("low"), gp("high"), gp("blocks")
+	index := GLOBL(name+"index", attr.RODATA|attr.NOPTR)
+	for i := range 16 {
+		DATA(4*i, U32(uint32(16+i)<<16|uint32(i)))
+	}
+	order := ZMM()
+	VMOVDQU32(index, order)
+	var mask reg.OpmaskVirtual
+	if width < 16 {
+		n := GP64()
+		MOVQ(U32(uint32(width)), n)
+		mask = low(n)
+	}
+	Label("block")
+	for at := 0; at < width; at += 16 {
+		x, y := ZMM(), ZMM()
+		if mask != nil {
+			VMOVUPS_Z(Mem{Base: a}, mask, x)
+			VMOVUPS_Z(Mem{Base: b}, mask, y)
+		} else {
+			VMOVUPS(Mem{Base: a, Disp: 4 * at}, x)
+			VMOVUPS(Mem{Base: b, Disp: 4 * at}, y)
+		}
+		evex.VCVTNE2PS2BF16(x, y, x)
+		VPERMW(x, order, x)
+		if mask != nil {
+			VMOVDQU32(x, mask, Mem{Base: dst})
+		} else {
+			VMOVDQU32(x, Mem{Base: dst, Disp: 4 * at})
+		}
+	}
+	ADDQ(U32(uint32(4*width)), a)
+	ADDQ(U32(uint32(4*width)), b)
+	ADDQ(step, dst)
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}

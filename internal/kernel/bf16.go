@@ -1,0 +1,208 @@
+package kernel
+
+import (
+	"math"
+	"unsafe"
+)
+
+// BF16 is a bfloat16: the upper half of a float32.
+type BF16 uint16
+
+// Products of bfloat16 operands sum up in float32 as VDPBF16PS does: terms go by pairs, of each pair the second first, each multiply-add rounded
+// once to nearest, ties to even, with subnormal operands and sums taken as zero. A word of the packed operands holds a pair, its first value in the
+// lower half, and what the products of float32 do with words they do here.
+
+// HasBF16 tells whether this CPU's level computes products of bfloat16: avx512bf16 in its units, generic by their definition. At the other levels
+// bfloat16 would gain nothing, for products are not bound by memory: the same calls compute with float32 there.
+func (c *CPU) HasBF16() bool { return c.bf16 || c.level == Generic }
+
+// Round returns the bfloat16 nearest to f, ties to even; what is subnormal becomes zero, as in the CPU's own conversion.
+func Round(f float32) BF16 {
+	bits := math.Float32bits(f)
+	switch {
+	case bits&0x7f800000 == 0:
+		return BF16(bits >> 16 & 0x8000)
+	case f != f:
+		return BF16(bits>>16 | 0x40)
+	}
+	return BF16((bits + 0x7fff + bits>>16&1) >> 16)
+}
+
+// Float is the value of h.
+func (h BF16) Float() float32 { return math.Float32frombits(uint32(h) << 16) }
+
+// even is how many values a row of n takes in words.
+func even(n int) int { return (n + 1) &^ 1 }
+
+// Words is how many float32 words n rows of d bfloat16 values take.
+func words(n, d int) int { return n * (even(d) / 2) }
+
+// halves is the bfloat16 values in words.
+func halves(words []float32) []BF16 {
+	return unsafe.Slice((*BF16)(unsafe.Pointer(unsafe.SliceData(words))), 2*len(words))
+}
+
+// LinearBF16 is Linear with x rounded to bfloat16 and a weight packed by PackBF16.
+func (c *CPU) LinearBF16(y, x []float32, w *Packed, n int, acc bool) {
+	c.rowsProduct(y, x, w, n, w.in, w.out, acc)
+}
+
+// LinearBackwardInputBF16 is LinearBackwardInput with dy rounded to bfloat16 and a weight packed by PackTransposedBF16.
+func (c *CPU) LinearBackwardInputBF16(dx, dy []float32, w *Packed, n int, acc bool) {
+	c.rowsProduct(dx, dy, w, n, w.out, w.in, acc)
+}
+
+// rowsProduct computes dst[n,out] (+)= x[n,in]·w, with x rounded to bfloat16.
+func (c *CPU) rowsProduct(dst, x []float32, w *Packed, n, in, out int, acc bool) {
+	if n == 0 || in == 0 || out == 0 {
+		return
+	}
+	c.task.packedA = grow(c.task.packedA, words(n, in))
+	c.roundPairs(c.task.packedA, x, n, in)
+	if c.level == Generic {
+		t := &c.task.bf16
+		*t = bf16Task{dst: dst, a: halves(c.task.packedA), b: halves(w.panels), k: even(in), n: out, acc: acc}
+		c.pool.Run(n, 16, t)
+		*t = bf16Task{}
+		return
+	}
+	c.multiply(AVX512BF16, dst, operandA{c.task.packedA, even(in) / 2, false}, w.panels, n, out, even(in)/2, acc)
+}
+
+// LinearBackwardWeightBF16 is LinearBackwardWeight with dy and x rounded to bfloat16. Here the first of each pair of rows goes first, so each element
+// is one chain over the rows, ascending.
+func (c *CPU) LinearBackwardWeightBF16(dw, dy, x []float32, n, in, out int) {
+	if n == 0 || in == 0 || out == 0 {
+		return
+	}
+	if c.level == Generic {
+		c.transposedGeneric(dw, dy, x, n, in, out)
+		return
+	}
+	const part = 4 * blockK // rows whose packed operands stay in the outer cache
+	w, tile := AVX512BF16.panel(), AVX512BF16.tallest()
+	for p := 0; p < n; p += part {
+		k := min(part, n-p)
+		pairs := even(k) / 2
+		c.task.packedA = grow(c.task.packedA, (out+tile-1)/tile*tile*pairs)
+		c.packPairs(c.task.packedA, dy[p*out:], tile, out, k, true)
+		c.task.packed = grow(c.task.packed, (in+w-1)/w*w*pairs)
+		c.packPairs(c.task.packed, x[p*in:], w, in, k, true)
+		c.multiply(AVX512BF16, dw, operandA{c.task.packedA, tile, true}, c.task.packed, out, in, pairs, true)
+	}
+}
+
+// PackBF16 lays out w[out,in], rounded to bfloat16, for LinearBF16. Where p is not nil its memory is used again.
+func (c *CPU) PackBF16(p *Packed, w []float32, in, out int) *Packed {
+	p = reuse(p, in, out)
+	rounded := grow(c.task.packedA, words(out, in))
+	c.task.packedA = rounded
+	if c.level == Generic {
+		p.panels = grow(p.panels, words(out, in))
+		c.roundPairs(p.panels, w, out, in)
+		return p
+	}
+	c.roundPairs(rounded, w, out, in)
+	p.panels = grow(p.panels, AVX512BF16.packedLen(out, even(in)/2))
+	c.pack(p.panels, operandB{rounded, even(in) / 2, true}, out, even(in)/2)
+	return p
+}
+
+// PackTransposedBF16 lays out w[out,in], rounded to bfloat16, for LinearBackwardInputBF16.
+func (c *CPU) PackTransposedBF16(p *Packed, w []float32, in, out int) *Packed {
+	p = reuse(p, in, out)
+	if c.level == Generic {
+		p.panels = grow(p.panels, words(in, out))
+		c.roundColumns(p.panels, w, out, in)
+		return p
+	}
+	p.panels = grow(p.panels, AVX512BF16.packedLen(in, even(out)/2))
+	c.packPairs(p.panels, w, AVX512BF16.panel(), in, out, false)
+	return p
+}
+
+// reuse is p, or a new one, for a matrix of the given size.
+func reuse(p *Packed, in, out int) *Packed {
+	if p == nil {
+		p = &Packed{}
+	}
+	p.in, p.out, p.level = in, out, AVX512BF16
+	return p
+}
+
+// roundPairs rounds x[n,d] to words[n, even(d)/2].
+func (c *CPU) roundPairs(dst, x []float32, n, d int) {
+	t := &c.task.roundPair
+	*t = roundPairsTask{halves(dst), x, d, c.bf16}
+	c.pool.Run(n, rowGrain(d), t)
+	*t = roundPairsTask{}
+}
+
+type roundPairsTask struct {
+	dst []BF16
+	x   []float32
+	d   int
+	cpu bool // has the instruction
+}
+
+func (t *roundPairsTask) Do(_, lo, hi int) {
+	stride := even(t.d)
+	for i := lo; i < hi; i++ {
+		dst, x := t.dst[i*stride:(i+1)*stride], row(t.x, i, t.d)
+		if t.cpu {
+			bf16Round((*uint16)(&dst[0]), &x[0], t.d)
+			continue
+		}
+		dst[stride-1] = 0
+		for j, v := range x {
+			dst[j] = Round(v)
+		}
+	}
+}
+
+// packPairs writes src[k,n] in panels [n/w][even(k)/2][w] of words that hold two rows each, rounded to bfloat16; the last panel is filled up with
+// zeros. first says which of a pair of rows goes first in a product: the first or the second.
+func (c *CPU) packPairs(dst, src []float32, w, n, k int, first bool) {
+	t := &c.task.pairs
+	*t = pairTask{dst: dst, src: src, w: w, n: n, k: k, first: first, level: c.level, zero: c.zeros(n)}
+	c.pool.Run(even(k)/2, max(1, 16384/n), t)
+	*t = pairTask{}
+}
+
+// zeros returns n zeros to read.
+func (c *CPU) zeros(n int) []float32 {
+	if len(c.task.zero) < n {
+		c.task.zero = make([]float32, n)
+	}
+	return c.task.zero[:n]
+}
+
+type pairTask struct {
+	dst, src, zero []float32
+	w, n, k        int
+	first          bool
+	level          Level
+}
+
+func (t *pairTask) Do(_, lo, hi int) {
+	pairs := even(t.k) / 2
+	for p := lo; p < hi; p++ {
+		low, high := row(t.src, 2*p, t.n), t.zero
+		if 2*p+1 < t.k {
+			high = row(t.src, 2*p+1, t.n)
+		}
+		if t.first {
+			low, high = high, low
+		}
+		whole := t.n / t.w
+		if whole > 0 {
+			pairBlocks(t.w, t.dst[p*t.w:], pairs*t.w, low, high, whole)
+		}
+		if at := whole * t.w; at < t.n { // the last columns, by way of full blocks
+			var a, b [32]float32
+			copy(a[:], low[at:])
+			copy(b[:], high[at:])
+			pairBlocks(t.w, t.dst[(whole*pairs+p)*t.w:], 0, a[:], b[:], 1)
+		}
+	}
+}
