@@ -48,7 +48,7 @@ did. --depth-curve measures causal routing at each max_recursion and at each of 
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&e.data, "data", nil, "files, folders or globs of text (default: what the training run held out)")
-	f.StringVar(&e.textField, "text-field", "text", "field of a .jsonl line that holds the text")
+	f.StringVar(&e.textField, "text-field", "text", trainUsage["text_field"])
 	f.IntVar(&e.options.Context, "context", 0, "tokens of a window (default: max_position_embeddings)")
 	f.IntVar(&e.options.Batch, "batch", 8, "windows computed at once")
 	f.Int64Var(&e.options.MaxBytes, "max-bytes", 0, "read at most so much text (0: all)")

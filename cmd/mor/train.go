@@ -43,7 +43,7 @@ var trainUsage = map[string]string{
 	"out": "run directory: checkpoints, metrics.jsonl, config.yaml", "size": "preset of the model: " + strings.Join(model.Sizes(), ", "),
 	"init": "model to go on from, in place of --size and --kind: a folder (mor convert makes them; Hugging Face), a GGUF file, a run",
 	"kind": "kind of model: " + strings.Join(model.Kinds(), ", "),
-	"data": "files, folders or globs of text, code, .jsonl; also .gz, .zst, .tar.gz; .parquet (default: the Go installation's source)", "text_field": "field of a .jsonl line, or column of a .parquet file, that holds the text",
+	"data": "files, folders or globs of text, code, .jsonl; also .gz, .zst, .tar.gz; .parquet, .arrow, dataset folders (default: the Go installation's source)", "text_field": "field of a .jsonl line, or column of a .parquet or .arrow file, that holds the text",
 	"max_bytes": "read at most so much text (0: all)", "valid_fraction": "share of the documents held out", "valid_max_bytes": "most held-out text kept",
 	"tokenizer": "a tokenizer.json, a folder or run that has one, or a .gguf file (default: one is trained on the data)", "vocab_size": "tokens of the tokenizer that is trained",
 	"pre_tokenizer": "what it splits text with before it merges: " + strings.Join(token.PreTokenizers(), ", "),

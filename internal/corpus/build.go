@@ -110,7 +110,7 @@ func Build(ctx context.Context, opt Options, enc Encoder) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := opt.files()
+	files, left, err := opt.files()
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +123,7 @@ func Build(ctx context.Context, opt Options, enc Encoder) (*Dataset, error) {
 		return nil, err
 	}
 	m := describe(opt, enc, files, stamps)
+	m.LeftOut = left
 	dir := filepath.Join(root, m.Key)
 	d, err := openDataset(dir, m.Key)
 	if err == nil {

@@ -18,12 +18,12 @@ const DefaultValidMaxBytes = 16 << 20
 // Sources says where text comes from. A path is a file, a folder (read recursively, hidden folders left out, in the order
 // of the slash-separated path inside it) or a glob of one level. A file's name decides how it is read: .jsonl and .ndjson
 // give one document a line, .tar, .tgz and .tzst one document a regular entry, everything else is one document;
-// each may also end in .gz or .zst. A .parquet file gives one document a row. A folder that holds such files is a Hugging Face dataset: its description and the
-// splits beside its train split are not read. Entries of an archive are read like the files of a folder.
+// each may also end in .gz or .zst. A .parquet or .arrow file gives one document a row. A folder that holds such files is a Hugging Face dataset, as the hub has
+// it or as save_to_disk writes it: its description, the splits beside its train split, and Arrow files that it does not list are not read. Entries of an archive are read like the files of a folder.
 type Sources struct {
 	Paths     []string
 	Include   []string // patterns (path.Match) of the base names taken from folders and archives; empty: all
-	TextField string   // field of a JSON line, or column of a Parquet file, that holds the text; empty: "text"
+	TextField string   // field of a JSON line, or column of a Parquet or Arrow file, that holds the text; empty: "text"
 	MaxBytes  int64    // stop after the document that reaches this much text; files are then drawn from all over the paths; 0: no limit
 }
 
@@ -67,11 +67,12 @@ type Encoder struct {
 type LeftOut struct {
 	Binary   int64 `json:"binary"`   // files that are not UTF-8 text, or not what their ending says
 	Empty    int64 `json:"empty"`    // texts without a byte
-	Archives int64 `json:"archives"` // archives and Parquet files inside archives
+	Archives int64 `json:"archives"` // archives, Parquet and Arrow files inside archives
+	Shards   int64 `json:"shards"`   // files of a dataset's other splits, and Arrow files that it does not list
 }
 
 func (l LeftOut) String() string {
-	return fmt.Sprintf("left out: %d binary, %d empty, %d archives inside archives", l.Binary, l.Empty, l.Archives)
+	return fmt.Sprintf("left out: %d binary, %d empty, %d archives inside archives, %d files of other splits", l.Binary, l.Empty, l.Archives, l.Shards)
 }
 
 func (s Sources) field() string {

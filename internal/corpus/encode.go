@@ -85,7 +85,7 @@ func encodeAll(ctx context.Context, opt Options, enc Encoder, files []file, sums
 	return p.finish(m, dir)
 }
 
-// read fills batches with documents.
+// read fills batches with documents; left begins with what the listing left out.
 func (p *pipeline) read(ctx context.Context, files []file, sums [][sha256.Size]byte, left *LeftOut) error {
 	defer close(p.work)
 	defer close(p.order)
@@ -97,7 +97,7 @@ func (p *pipeline) read(ctx context.Context, files []file, sums [][sha256.Size]b
 		b = nil
 	}
 	var r *reader
-	r = newReader(ctx, p.opt.Sources, files, func(d Document) error {
+	r = newReader(ctx, p.opt.Sources, files, *left, func(d Document) error {
 		if b == nil {
 			select {
 			case b = <-p.free:

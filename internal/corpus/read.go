@@ -42,9 +42,9 @@ type reader struct {
 // longest JSON line (64 MiB, longer is an error). The sequence ends after the first error.
 func Documents(ctx context.Context, src Sources) iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
-		files, err := src.files()
+		files, left, err := src.files()
 		if err == nil {
-			r := newReader(ctx, src, files, func(d Document) error {
+			r := newReader(ctx, src, files, left, func(d Document) error {
 				if !yield(d, nil) {
 					return errStop
 				}
@@ -58,9 +58,9 @@ func Documents(ctx context.Context, src Sources) iter.Seq2[Document, error] {
 	}
 }
 
-func newReader(ctx context.Context, src Sources, files []file, yield func(Document) error) *reader {
+func newReader(ctx context.Context, src Sources, files []file, left LeftOut, yield func(Document) error) *reader {
 	part := partSize(files)
-	return &reader{ctx: ctx, src: src, part: part, buf: make([]byte, part+1), yield: yield}
+	return &reader{ctx: ctx, src: src, part: part, left: left, buf: make([]byte, part+1), yield: yield}
 }
 
 // partSize is the longest text of one Document.
@@ -99,7 +99,7 @@ func (r *reader) file(f file, sum *[sha256.Size]byte) error {
 		raw.hash = sha256.New()
 	}
 	if isShard(f.name) {
-		err = r.parquet(f, in)
+		err = r.shard(f, in)
 		raw.n = new(int64) // counted already
 	} else {
 		err = r.stream(f.name, raw, f.named, false)
@@ -159,9 +159,9 @@ func (r *reader) stream(name string, in io.Reader, named, inArchive bool) error 
 		in = out
 	}
 	switch ext := path.Ext(base); {
-	case ext == shardExt && named:
-		return fmt.Errorf("a Parquet file must lie unpacked on the disk: it is not read from front to back")
-	case ext == shardExt:
+	case isShard(base) && named:
+		return fmt.Errorf("a %s file must lie unpacked on the disk: it is not read from front to back", ext)
+	case isShard(base):
 		r.left.Archives++
 		return nil
 	case archive:
@@ -220,7 +220,7 @@ func (r *reader) plain(name string, in io.Reader, named, sniff bool) error {
 			}
 			if why := notText(r.buf[:n]); sniff && why != "" {
 				if named {
-					return fmt.Errorf("not text: %s; --data takes UTF-8 text, .jsonl and .tar, each also .gz or .zst, and .parquet", why)
+					return fmt.Errorf("not text: %s; --data takes UTF-8 text, .jsonl and .tar, each also .gz or .zst, .parquet and .arrow", why)
 				}
 				r.left.Binary++
 				return nil

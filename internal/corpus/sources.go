@@ -33,24 +33,24 @@ func GoSource(ctx context.Context) (Sources, error) {
 		return Sources{}, fmt.Errorf("data: no Go installation found (`go env GOROOT` does not answer): name your own text with --data")
 	}
 	src := Sources{Paths: []string{filepath.Join(root, "src")}, Include: []string{"*.go"}}
-	if _, err := src.files(); err != nil {
+	if _, _, err := src.files(); err != nil {
 		return Sources{}, fmt.Errorf("data: the Go installation at %s has no source files: name your own text with --data", root)
 	}
 	return src, nil
 }
 
-// files lists what the paths mean, in reading order; a file that is reached twice counts once.
-func (s Sources) files() ([]file, error) {
+// files lists what the paths mean, in reading order, and counts what it leaves out; a file that is reached twice counts once.
+func (s Sources) files() (all []file, left LeftOut, err error) {
 	if err := s.check(); err != nil {
-		return nil, err
+		return nil, left, err
 	}
-	var all []file
 	for _, p := range s.Paths {
-		found, err := s.expand(p)
+		found, out, err := s.expand(p)
 		if err != nil {
-			return nil, err
+			return nil, left, err
 		}
 		all = append(all, found...)
+		left.Shards += out.Shards
 	}
 	seen := make(map[string]bool, len(all))
 	all = slices.DeleteFunc(all, func(f file) bool {
@@ -62,70 +62,66 @@ func (s Sources) files() ([]file, error) {
 		seen[abs] = true
 		return twice
 	})
-	for _, f := range all {
-		if strings.EqualFold(path.Ext(f.name), ".arrow") {
-			return nil, fmt.Errorf("data %q: Arrow files, which datasets' save_to_disk writes, are not read: write Parquet with its to_parquet", f.path)
-		}
-	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("data %s: no file found: name files or folders of text with --data", quoted(s.Paths))
+		return nil, left, fmt.Errorf("data %s: no file found: name files or folders of text with --data", quoted(s.Paths))
 	}
 	if s.MaxBytes > 0 {
 		all = draw(all, s.MaxBytes)
 	}
-	return all, nil
+	return all, left, nil
 }
 
 // expand lists the files of one path.
-func (s Sources) expand(p string) ([]file, error) {
+func (s Sources) expand(p string) (all []file, left LeftOut, err error) {
 	info, err := os.Stat(p)
 	switch {
 	case err == nil && info.IsDir():
 		return s.walk(p)
 	case err == nil && info.Mode().IsRegular():
-		return []file{{path: p, name: filepath.Base(p), size: info.Size(), named: true}}, nil
+		return []file{{path: p, name: filepath.Base(p), size: info.Size(), named: true}}, left, nil
 	case err == nil:
-		return nil, fmt.Errorf("data %q: neither a file nor a folder (%s): name files or folders of text with --data", p, info.Mode().Type())
+		return nil, left, fmt.Errorf("data %q: neither a file nor a folder (%s): name files or folders of text with --data", p, info.Mode().Type())
 	case !errors.Is(err, fs.ErrNotExist) || !strings.ContainsAny(p, "*?["):
-		return nil, fmt.Errorf("data %q: %w: name files or folders of text with --data", p, rootCause(err))
+		return nil, left, fmt.Errorf("data %q: %w: name files or folders of text with --data", p, rootCause(err))
 	case strings.Contains(p, "**"):
-		return nil, fmt.Errorf("data %q: ** is not supported: name the folder, it is read recursively", p)
+		return nil, left, fmt.Errorf("data %q: ** is not supported: name the folder, it is read recursively", p)
 	}
 	matches, err := filepath.Glob(p)
 	if err != nil {
-		return nil, fmt.Errorf("data %q: %w", p, err)
+		return nil, left, fmt.Errorf("data %q: %w", p, err)
 	}
 	if len(matches) == 0 {
-		return nil, fmt.Errorf("data %q: the pattern matches no file: name files or folders of text with --data", p)
+		return nil, left, fmt.Errorf("data %q: the pattern matches no file: name files or folders of text with --data", p)
 	}
 	slices.Sort(matches)
-	var all []file
 	for _, m := range matches {
 		info, err := os.Stat(m)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // a link to nothing
 		case err != nil:
-			return nil, fmt.Errorf("data %q: %w", m, rootCause(err))
+			return nil, left, fmt.Errorf("data %q: %w", m, rootCause(err))
 		case info.Mode().IsRegular():
 			all = append(all, file{path: m, name: filepath.Base(m), size: info.Size()})
 		case info.IsDir():
-			found, err := s.walk(m)
+			found, out, err := s.walk(m)
 			if err != nil {
-				return nil, err
+				return nil, left, err
 			}
 			all = append(all, found...)
+			left.Shards += out.Shards
 		}
 	}
-	return all, nil
+	return all, left, nil
 }
 
-// walk lists the regular files (and links to some) below root, sorted by their slash-separated path inside it.
-func (s Sources) walk(root string) ([]file, error) {
+// walk lists the regular files (and links to some) below root, sorted by their slash-separated path inside it,
+// and what a dataset leaves out of them.
+func (s Sources) walk(root string) (all []file, left LeftOut, err error) {
 	resolved, err := filepath.EvalSymlinks(root) // WalkDir does not enter a root that is a link
 	if err != nil {
-		return nil, fmt.Errorf("data %q: %w", root, rootCause(err))
+		return nil, left, fmt.Errorf("data %q: %w", root, rootCause(err))
 	}
-	var all []file
+	var about []string // files that describe a saved dataset
 	err = filepath.WalkDir(resolved, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -135,6 +131,13 @@ func (s Sources) walk(root string) ([]file, error) {
 				return fs.SkipDir
 			}
 			return nil
+		}
+		rel, err := filepath.Rel(resolved, p)
+		if err != nil {
+			return err
+		}
+		if d.Name() == stateName || d.Name() == dictName {
+			about = append(about, filepath.ToSlash(rel))
 		}
 		if !s.included(d.Name()) || d.Type()&^fs.ModeSymlink != 0 {
 			return nil
@@ -146,18 +149,19 @@ func (s Sources) walk(root string) ([]file, error) {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(resolved, p)
-		if err != nil {
-			return err
-		}
 		all = append(all, file{path: p, name: filepath.ToSlash(rel), size: info.Size()})
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("data %q: %w", root, err)
+		return nil, left, fmt.Errorf("data %q: %w", root, err)
 	}
 	slices.SortFunc(all, func(a, b file) int { return strings.Compare(a.name, b.name) })
-	return datasetFiles(all), nil
+	folders, err := savedFolders(resolved, about, all)
+	if err != nil {
+		return nil, left, err
+	}
+	all, left = datasetFiles(all, folders)
+	return all, left, nil
 }
 
 // included reports whether a file of a folder or an archive is wanted.
