@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"mor/internal/infer"
+	"mor"
 	"mor/internal/model"
 	"mor/internal/report"
 	"mor/internal/source"
@@ -23,17 +23,18 @@ import (
 
 // generateCommand holds the flags of `mor generate`.
 type generateCommand struct {
-	options    infer.Options
-	promptFile string
-	showDepth  bool
-	json       bool
-	color      string
-	threads    int
-	weights    string
+	options     mor.Options
+	promptFile  string
+	showDepth   bool
+	json        bool
+	color       string
+	threads     int
+	weights     string
+	cacheFormat string
 }
 
 func newGenerate() *cobra.Command {
-	g := &generateCommand{options: infer.DefaultOptions()}
+	g := &generateCommand{options: mor.DefaultOptions()}
 	o := &g.options
 	cmd := &cobra.Command{
 		Use:   "generate [MODEL] [PROMPT]",
@@ -60,6 +61,11 @@ is causal: a token never depends on what follows it. The same seed, options and 
 	f.Float64Var(&o.TopP, "top-p", o.TopP, "only the best tokens that together have this probability (1: all)")
 	f.Float64Var(&o.MinP, "min-p", o.MinP, "only tokens with at least this share of the best one's probability (0: all)")
 	f.Float64Var(&o.RepetitionPenalty, "repetition-penalty", o.RepetitionPenalty, "above 1, tokens that occurred become less likely (1: none)")
+	f.Float64Var(&o.TypicalP, "typical-p", o.TypicalP, "only tokens of typical surprise that together have this probability (1: all)")
+	f.Float64Var(&o.PresencePenalty, "presence-penalty", 0, "is taken off the logits of tokens that were written (-2 to 2)")
+	f.Float64Var(&o.FrequencyPenalty, "frequency-penalty", 0, "the same for each time that they were written (-2 to 2)")
+	f.IntVar(&o.MinTokens, "min-tokens", 0, "the text does not end before so many tokens")
+	f.StringVar(&g.cacheFormat, "cache-format", "fp32", "what keys and values are kept as: fp32, bf16, int8")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the draws")
 	f.StringArrayVar(&o.Stop, "stop", nil, "end the text before this (may be given several times)")
 	f.IntVar(&o.MaxTokens, "max-tokens", o.MaxTokens, "most tokens to write (0: until the context is full)")
@@ -98,60 +104,38 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := resolveModel(path)
+	if _, err := resolveModel(path); err != nil {
+		return err
+	}
+	m, err := mor.Open(path, mor.OpenOptions{Threads: g.threads, Weights: g.weights, MaxRunning: 1, CacheFormat: g.cacheFormat, NoReuse: true})
 	if err != nil {
 		return err
 	}
-	cpu, err := openCPU(g.threads)
+	defer m.Close()
+	t, err := m.Start(cmd.Context(), prompt, *o)
 	if err != nil {
 		return err
 	}
-	defer cpu.Close()
-	m, err := openModel(dir, cpu, g.weights)
-	if err != nil {
+	if err = g.write(out, t, m, prompt, color); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	o.StopTokens = m.Stops
-	e, err := infer.NewEngine(m.Model, m.Tokenizer, oneText())
-	if err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	defer e.Close()
-	ids, err := e.Encode(prompt)
-	if err != nil {
-		return err
-	}
-	s, err := e.Submit(cmd.Context(), &infer.Request{Prompt: ids, Options: *o})
-	if err != nil {
-		return err
-	}
-	if err = g.write(out, s, m.Config, dir, prompt, color); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	r, _ := s.Result() // the error is the one above
-	g.statistics(cmd.ErrOrStderr(), &r, m.Config.Recursions())
+	r, _ := t.Result() // the error is the one above
+	g.statistics(cmd.ErrOrStderr(), &r, m.Recursions())
 	if err != nil {
 		return fmt.Errorf("interrupted after %d tokens", r.Tokens)
 	}
 	return nil
 }
 
-// oneText are the options of an engine for one text.
-func oneText() infer.EngineOptions {
-	o := infer.DefaultEngineOptions()
-	o.MaxRunning, o.PrefixReuse = 1, false
-	return o
-}
-
 // write continues the prompt in the form that the flags ask for.
-func (g *generateCommand) write(out io.Writer, s *infer.Stream, c *model.Config, dir, prompt string, color bool) error {
+func (g *generateCommand) write(out io.Writer, t *mor.Text, m *mor.Model, prompt string, color bool) error {
 	switch {
 	case g.json:
-		return g.writeJSON(out, s, c, dir, prompt)
+		return g.writeJSON(out, t, m, prompt)
 	case g.showDepth:
-		return writeDepths(out, s, c.Recursions(), color)
+		return writeDepths(out, t, m.Recursions(), color)
 	}
-	return writeText(out, s, prompt)
+	return writeText(out, t, prompt)
 }
 
 // arguments returns the path of the model and the prompt.
@@ -222,7 +206,7 @@ func useColor(mode string, out io.Writer) (bool, error) {
 }
 
 // writeText writes the prompt, once it is accepted, and its continuation.
-func writeText(out io.Writer, s *infer.Stream, prompt string) error {
+func writeText(out io.Writer, text *mor.Text, prompt string) error {
 	last, shown := "", false
 	show := func(text string) error {
 		if text == "" {
@@ -232,7 +216,7 @@ func writeText(out io.Writer, s *infer.Stream, prompt string) error {
 		_, err := io.WriteString(out, text)
 		return err
 	}
-	for t, err := range s.Tokens() {
+	for t, err := range text.Tokens() {
 		if err == nil && !shown {
 			shown, err = true, show(prompt)
 		}
@@ -259,11 +243,11 @@ func writeText(out io.Writer, s *infer.Stream, prompt string) error {
 }
 
 // writeDepths writes a prompt and its continuation with the depth of every token.
-func writeDepths(out io.Writer, s *infer.Stream, maxDepth int, color bool) error {
+func writeDepths(out io.Writer, text *mor.Text, maxDepth int, color bool) error {
 	d := report.NewDepthWriter(out, maxDepth, color)
 	shown := false
 	showPrompt := func() error {
-		for _, t := range s.Prompt() {
+		for _, t := range text.Prompt() {
 			if err := d.Token(t.Text, t.Depth); err != nil {
 				return err
 			}
@@ -271,7 +255,7 @@ func writeDepths(out io.Writer, s *infer.Stream, maxDepth int, color bool) error
 		shown = true
 		return nil
 	}
-	for t, err := range s.Tokens() {
+	for t, err := range text.Tokens() {
 		if err == nil && !shown {
 			err = showPrompt()
 		}
@@ -324,25 +308,25 @@ type generatedToken struct {
 	LogProb float64 `json:"logprob"`
 }
 
-func (g *generateCommand) writeJSON(out io.Writer, s *infer.Stream, c *model.Config, dir, prompt string) error {
-	object := generated{Model: dir, Prompt: prompt, Routing: model.Causal.String(), Recursions: c.Recursions(), Seed: g.options.Seed, Tokens: []generatedToken{}}
+func (g *generateCommand) writeJSON(out io.Writer, written *mor.Text, m *mor.Model, prompt string) error {
+	object := generated{Model: m.Path(), Prompt: prompt, Routing: model.Causal.String(), Recursions: m.Recursions(), Seed: g.options.Seed, Tokens: []generatedToken{}}
 	var text strings.Builder
-	for t, err := range s.Tokens() {
+	for t, err := range written.Tokens() {
 		if err != nil {
 			return err
 		}
 		text.WriteString(t.Text)
 		object.Tokens = append(object.Tokens, generatedToken{promptToken{t.ID, t.Text, t.Depth}, t.LogProb})
 	}
-	r, err := s.Result()
+	r, err := written.Result()
 	if err != nil {
 		return err
 	}
-	for _, t := range s.Prompt() {
+	for _, t := range written.Prompt() {
 		object.PromptTokens = append(object.PromptTokens, promptToken{t.ID, t.Text, t.Depth})
 	}
 	object.Text, object.MeanDepth, object.PromptMeanDepth = text.String(), r.MeanDepth, r.PromptDepth
-	object.FinishReason, object.StopString, object.CacheBytes = r.Choices[0].Finish, r.Choices[0].StopString, r.CacheBytes
+	object.FinishReason, object.StopString, object.CacheBytes = r.Finish, r.StopString, r.CacheBytes
 	object.GeneratedTokens, object.TokensPerSec, object.PromptPerSec = r.Tokens, rate(r.Tokens, r.Decode), rate(r.PromptTokens, r.Prefill)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -350,13 +334,13 @@ func (g *generateCommand) writeJSON(out io.Writer, s *infer.Stream, c *model.Con
 }
 
 // statistics writes the line of speeds and depths.
-func (g *generateCommand) statistics(out io.Writer, r *infer.Result, recursions int) {
+func (g *generateCommand) statistics(out io.Writer, r *mor.Result, recursions int) {
 	if g.json {
 		return
 	}
-	finish := "interrupted"
-	if len(r.Choices) > 0 && r.Choices[0].Finish != "" {
-		finish = r.Choices[0].Finish
+	finish := r.Finish
+	if finish == "" {
+		finish = "interrupted"
 	}
 	fmt.Fprintf(out, "prompt %d tokens, %.0f tokens/s, mean depth %.2f | generated %d tokens, %.0f tokens/s, mean depth %.2f of %d | routing %s | finish %s | seed %d\n",
 		r.PromptTokens, rate(r.PromptTokens, r.Prefill), r.PromptDepth, r.Tokens, rate(r.Tokens, r.Decode), r.MeanDepth, recursions, model.Causal, finish, g.options.Seed)

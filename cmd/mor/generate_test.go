@@ -44,8 +44,8 @@ func tinyModel(t *testing.T) string {
 	return dir
 }
 
-// mor runs a command line.
-func mor(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
+// runMor runs a command line.
+func runMor(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	root := newRoot()
@@ -61,14 +61,14 @@ func mor(t *testing.T, stdin string, args ...string) (stdout, stderr string, err
 func TestGenerateForms(t *testing.T) {
 	dir := tinyModel(t)
 	const prompt = "the router decides"
-	text, stats, err := mor(t, "", "generate", dir, prompt, "--max-tokens", "20", "--threads", "1")
+	text, stats, err := runMor(t, "", "generate", dir, prompt, "--max-tokens", "20", "--threads", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(stats, "routing causal") || !strings.Contains(stats, "mean depth") {
 		t.Errorf("statistics: %s", stats)
 	}
-	object, _, err := mor(t, "", "generate", dir, prompt, "--max-tokens", "20", "--threads", "2", "--json")
+	object, _, err := runMor(t, "", "generate", dir, prompt, "--max-tokens", "20", "--threads", "2", "--json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestGenerateForms(t *testing.T) {
 	if len(got.Tokens) != 20 || got.FinishReason != "length" || got.Routing != "causal" || got.MeanDepth <= 0 || got.Tokens[0].LogProb >= 0 {
 		t.Errorf("got %+v", got)
 	}
-	depths, _, err := mor(t, "", "generate", dir, prompt, "--max-tokens", "20", "--show-depth", "--color", "always")
+	depths, _, err := runMor(t, "", "generate", dir, prompt, "--max-tokens", "20", "--show-depth", "--color", "always")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestGenerateForms(t *testing.T) {
 		{prompt + "\n", []string{dir, "-"}},
 		{prompt, []string{dir, "--prompt-file", "-"}},
 	} {
-		if got, _, err := mor(t, c.stdin, append([]string{"generate", "--max-tokens", "20"}, c.args...)...); err != nil || got != text {
+		if got, _, err := runMor(t, c.stdin, append([]string{"generate", "--max-tokens", "20"}, c.args...)...); err != nil || got != text {
 			t.Errorf("%v: got %q (%v), want %q", c.args, got, err, text)
 		}
 	}
@@ -134,7 +134,7 @@ func TestGenerateRefuses(t *testing.T) {
 		{[]string{filepath.Join(empty, "absent"), "hi"}, "no such model folder or run"},
 		{[]string{filepath.Join(empty, "absent")}, "no such model folder or run"},
 	} {
-		out, _, err := mor(t, "", append([]string{"generate"}, c.args...)...)
+		out, _, err := runMor(t, "", append([]string{"generate"}, c.args...)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") || out != "" {
 			t.Errorf("%.60v: got %v and %q, want %q", c.args, err, out, c.want)
 		}
@@ -142,7 +142,7 @@ func TestGenerateRefuses(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, folder.TokenizerFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := mor(t, "", "generate", dir, "hi"); err == nil || !strings.Contains(err.Error(), "no tokenizer.json") {
+	if _, _, err := runMor(t, "", "generate", dir, "hi"); err == nil || !strings.Contains(err.Error(), "no tokenizer.json") {
 		t.Errorf("without a tokenizer: %v", err)
 	}
 }

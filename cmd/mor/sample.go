@@ -98,3 +98,10 @@ func (r *trainRun) nextCommand() string {
 	}
 	return "mor generate " + where + `"" --show-depth`
 }
+
+// oneText are the options of an engine for one text.
+func oneText() infer.EngineOptions {
+	o := infer.DefaultEngineOptions()
+	o.MaxRunning, o.PrefixReuse = 1, false
+	return o
+}
