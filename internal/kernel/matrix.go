@@ -27,7 +27,7 @@ type Matrix struct {
 func (c *CPU) NewMatrix(t quant.Type, in, out int) (*Matrix, error) {
 	m := &Matrix{Type: t, In: in, Out: out}
 	if t == quant.F32 {
-		m.packed = &Packed{in: in, out: out, level: c.level, panels: grow(nil, c.level.packedLen(out, in))}
+		m.packed = &Packed{in: in, out: out, level: c.level, panels: exactFloats(c.level.packedLen(out, in))}
 		return m, nil
 	}
 	if err := m.check(); err != nil {
@@ -179,6 +179,13 @@ func (t *gatherTask) Do(_, lo, hi int) {
 	for i := lo; i < hi; i++ {
 		t.w.Row(row(t.dst, i, t.w.In), int(t.rows[i]))
 	}
+}
+
+// exactFloats returns n zeros that begin at a cache line, without room to grow.
+func exactFloats(n int) []float32 {
+	raw := memory.Make[float32](n + align)
+	skip := int(-uintptr(unsafe.Pointer(&raw[0])) % cacheLine / 4)
+	return raw[skip : skip+n : skip+n]
 }
 
 // alignedBytes returns zeros that begin at a cache line.

@@ -96,12 +96,13 @@ func inferFolder(dir string, cpu *kernel.CPU, p Precision) (*model.Model, error)
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	m := model.NewInference(c, cpu)
+	l := &loader{m: m, p: p}
 	for i := range m.Layout.Tensors {
 		t := &m.Layout.Tensors[i]
 		if !t.Matrix {
 			err = w.Float32s(t.Of(m.W), t.Name)
 		} else {
-			err = shardMatrix(w, m, t, p)
+			err = l.shardMatrix(w, t)
 		}
 		if err != nil {
 			return nil, err
@@ -114,14 +115,14 @@ func inferFolder(dir string, cpu *kernel.CPU, p Precision) (*model.Model, error)
 var dtypes = map[safetensors.DType]quant.Type{safetensors.F32: quant.F32, safetensors.F16: quant.F16, safetensors.BF16: quant.BF16}
 
 // shardMatrix reads a matrix of a folder.
-func shardMatrix(w *safetensors.Shards, m *model.Model, t *model.Tensor, p Precision) error {
+func (l *loader) shardMatrix(w *safetensors.Shards, t *model.Tensor) error {
 	info, _ := w.Info(t.Name)
 	stored, ok := dtypes[info.DType]
 	if !ok {
 		return fmt.Errorf("tensor %s: dtype is %s, expected F32, F16 or BF16", t.Name, info.DType)
 	}
 	size := t.Shape[1] * info.DType.Size()
-	return readMatrix(m, t, stored, p.of(stored), func(buf []byte, first, n int) ([]byte, error) {
+	return l.matrix(t, stored, func(buf []byte, first, n int) ([]byte, error) {
 		buf = slices.Grow(buf[:0], n*size)[:n*size]
 		return buf, w.File(t.Name).RawAt(buf, t.Name, int64(first*size))
 	}, func(row int) int { return row })
@@ -136,13 +137,14 @@ func inferGGUF(f *gguf.File, path string, cpu *kernel.CPU, p Precision) (*model.
 		return nil, err
 	}
 	m := model.NewInference(c, cpu)
+	l := &loader{m: m, p: p}
 	for i := range m.Layout.Tensors {
 		t := &m.Layout.Tensors[i]
 		stored, _ := f.Of(t.Name)
 		if !t.Matrix {
 			err = f.Float32s(t.Of(m.W), stored)
 		} else {
-			err = readMatrix(m, t, stored.Type, p.of(stored.Type), func(buf []byte, first, n int) ([]byte, error) {
+			err = l.matrix(t, stored.Type, func(buf []byte, first, n int) ([]byte, error) {
 				return f.Rows(buf, t.Name, first, n)
 			}, gguf.Placement(c, t.Name))
 		}
@@ -154,22 +156,28 @@ func inferGGUF(f *gguf.File, path string, cpu *kernel.CPU, p Precision) (*model.
 }
 
 // readBytes is about how much of a matrix is read at once.
-const readBytes = 4 << 20
+const readBytes = 1 << 20
 
-// readMatrix reads a matrix in parts of rows, and lays it out.
-func readMatrix(m *model.Model, t *model.Tensor, stored, held quant.Type, rows func(buf []byte, first, n int) ([]byte, error), place func(row int) int) error {
+// loader fills a model's matrices by way of one buffer.
+type loader struct {
+	m   *model.Model
+	p   Precision
+	buf []byte
+}
+
+// matrix reads a matrix in parts of rows, and lays it out.
+func (l *loader) matrix(t *model.Tensor, stored quant.Type, rows func(buf []byte, first, n int) ([]byte, error), place func(row int) int) error {
 	out, in := t.Shape[0], t.Shape[1]
-	w, err := m.CPU().NewMatrix(held, in, out)
+	w, err := l.m.CPU().NewMatrix(l.p.of(stored), in, out)
 	if err != nil {
 		return fmt.Errorf("tensor %s: %w", t.Name, err)
 	}
 	step := max(1, readBytes/max(1, in/stored.Values()*stored.Bytes()))
-	var buf []byte
 	for first := 0; first < out; first += step {
-		if buf, err = rows(buf, first, min(step, out-first)); err != nil {
+		if l.buf, err = rows(l.buf, first, min(step, out-first)); err != nil {
 			return err
 		}
-		m.CPU().SetRows(w, stored, first, buf, place)
+		l.m.CPU().SetRows(w, stored, first, l.buf, place)
 	}
-	return m.SetMatrix(t, w)
+	return l.m.SetMatrix(t, w)
 }
