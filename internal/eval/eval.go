@@ -202,31 +202,20 @@ func (s *sums) result(w *corpus.Windows, o Options) (*Result, error) {
 }
 
 // recursions fills in the share of each recursion and the FLOPs at these shares.
-func (s *sums) recursions(r *Result) error {
+func (s *sums) recursions(r *Result) (err error) {
 	c := s.m.Config
-	r.FLOPs = model.Count(c, r.Context).ForwardFLOPs
-	if c.Recursion == nil {
-		return nil
+	r.FLOPs, err = flopsPerToken(c, r.Context, r.Histogram)
+	if c.Recursion == nil || err != nil {
+		return err
 	}
-	capacity, shares := c.Shares(), make([]float64, c.Recursions())
-	for i := range shares {
-		for _, f := range r.Histogram[i+1:] {
-			shares[i] += f
-		}
-		shares[i] = min(shares[i], 1)
-		rec := Recursion{Capacity: capacity[i], Share: shares[i]}
+	shares := sharesOf(r.Histogram)
+	for i, capacity := range c.Shares() {
+		rec := Recursion{Capacity: capacity, Share: shares[i]}
 		if a := s.agree[i]; a.all > 0 {
 			same := float64(a.same) / float64(a.all)
 			rec.Agreement = &same
 		}
 		r.Recursions = append(r.Recursions, rec)
-	}
-	if c.Adaptive() {
-		cost, err := model.CountShares(c, r.Context, shares)
-		if err != nil {
-			return err
-		}
-		r.FLOPs = cost.ForwardFLOPs
 	}
 	return nil
 }
