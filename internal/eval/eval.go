@@ -19,13 +19,14 @@ type Options struct {
 	Progress func(done, total int64) // tokens; may be nil
 }
 
-// Result is a measurement under one routing. Every token of the text is predicted once, in windows that do not overlap.
+// Result is a measurement under one routing. Every token is predicted once.
 type Result struct {
 	Routing      string      `json:"routing"` // causal or topk
 	MaxRecursion int         `json:"max_recursion"`
 	Threshold    float64     `json:"router_threshold"`
 	Context      int         `json:"context"`
-	Tokens       int64       `json:"tokens"`
+	Stride       int         `json:"stride"` // between the beginnings of two windows
+	Tokens       int64       `json:"tokens"` // that were predicted
 	Bytes        int64       `json:"bytes"`
 	Loss         float64     `json:"loss"` // nats a token
 	StdErr       float64     `json:"loss_stderr"`
@@ -62,7 +63,7 @@ func Run(ctx context.Context, m *model.Model, tok *token.Tokenizer, shard *corpu
 	if err != nil {
 		return nil, err
 	}
-	s := &sums{m: m, tape: m.NewTape(), classes: classesOf(tok), depth: make([]int64, m.Config.Recursions()+1), agree: make([]agreement, m.Config.Recursions())}
+	s := newSums(m, tok)
 	tokens, targets := make([]int32, o.Batch*o.Context), make([]int32, o.Batch*o.Context)
 	var starts []int32
 	for {
@@ -81,7 +82,7 @@ func Run(ctx context.Context, m *model.Model, tok *token.Tokenizer, shard *corpu
 			o.Progress(s.tokens, w.Tokens())
 		}
 	}
-	return s.result(w, o)
+	return s.result(w.Bytes(), o.Context, o.Context, o.Mode)
 }
 
 // batch makes windows of T rows of consecutive tokens.
@@ -98,16 +99,24 @@ func batch(tokens, targets []int32, t int) *model.Batch {
 
 // sums gathers what a Result is made of.
 type sums struct {
-	m           *model.Model
-	tape        *model.Tape
-	classes     []uint8 // of each token of the vocabulary
-	tokens      int64
-	loss        float64
-	depth       []int64
-	agree       []agreement
-	class       [len(classNames)]classSum
-	perRow      []float32
-	windowMeans []float64
+	m       *model.Model
+	tape    *model.Tape
+	classes []uint8 // of each token of the vocabulary
+	tokens  int64
+	loss    float64
+	depth   []int64
+	agree   []agreement
+	class   [len(classNames)]classSum
+	windows []windowSum
+	// Scratch: the rows with a target, those targets, and what the model gives them.
+	rows, targets []int32
+	logprob       []float32
+}
+
+// windowSum is the loss of the tokens that a window predicts.
+type windowSum struct {
+	loss   float64
+	tokens int
 }
 
 type agreement struct{ same, all int64 }
@@ -117,30 +126,40 @@ type classSum struct {
 	loss          float64
 }
 
+func newSums(m *model.Model, tok *token.Tokenizer) *sums {
+	return &sums{m: m, tape: m.NewTape(), classes: classesOf(tok), depth: make([]int64, m.Config.Recursions()+1), agree: make([]agreement, m.Config.Recursions())}
+}
+
 func (s *sums) add(b *model.Batch, mode model.Mode) error {
 	if err := s.m.Forward(s.tape, b, mode, false); err != nil {
 		return err
 	}
-	n := b.Rows()
-	if len(s.perRow) < n {
-		s.perRow = make([]float32, n)
-	}
-	s.m.CrossEntropy(s.tape, s.perRow[:n])
-	s.tokens += int64(n)
-	for q := range b.Sequences() {
-		sum, lo, hi := 0.0, b.Starts[q], b.Starts[q+1]
-		for _, l := range s.perRow[lo:hi] {
-			sum += float64(l)
+	s.rows, s.targets = s.rows[:0], s.targets[:0]
+	for row, target := range b.Targets {
+		if target >= 0 {
+			s.rows, s.targets = append(s.rows, int32(row)), append(s.targets, target)
 		}
-		s.loss += sum
-		s.windowMeans = append(s.windowMeans, sum/float64(hi-lo))
 	}
-	for i, d := range s.tape.Depth {
+	s.logprob = sized(s.logprob, len(s.rows))
+	s.m.Score(s.logprob, nil, s.tape, s.rows, s.targets)
+	s.tokens += int64(len(s.rows))
+	at := 0
+	for q := range b.Sequences() {
+		w := windowSum{}
+		for ; at < len(s.rows) && s.rows[at] < b.Starts[q+1]; at++ {
+			w.loss -= float64(s.logprob[at])
+			w.tokens++
+		}
+		s.loss += w.loss
+		s.windows = append(s.windows, w)
+	}
+	for i, row := range s.rows {
+		d := s.tape.Depth[row]
 		s.depth[d]++
-		c := &s.class[s.classes[b.Tokens[i]]]
+		c := &s.class[s.classes[b.Tokens[row]]]
 		c.tokens++
 		c.depth += int64(d)
-		c.loss += float64(s.perRow[i])
+		c.loss -= float64(s.logprob[i])
 	}
 	if s.m.Config.Expert() && mode.Routing == model.TopK {
 		s.agreements(mode)
@@ -170,21 +189,14 @@ func (s *sums) agreements(mode model.Mode) {
 	}
 }
 
-func (s *sums) result(w *corpus.Windows, o Options) (*Result, error) {
-	c, n := s.m.Config, float64(s.tokens)
-	r := &Result{Routing: o.Mode.Routing.String(), MaxRecursion: o.Mode.MaxRecursion, Threshold: o.Mode.Threshold, Context: o.Context, Tokens: s.tokens, Bytes: w.Bytes()}
-	if !c.Expert() {
-		r.Routing = model.Causal.String()
-	}
-	if r.MaxRecursion == 0 {
-		r.MaxRecursion = c.Recursions()
-	}
-	if c.Expert() && r.Threshold == 0 && o.Mode.Routing == model.Causal {
-		r.Threshold = 0.5
-	}
+// result makes a measurement of what was gathered; bytes is the text that the predicted tokens stand for.
+func (s *sums) result(bytes int64, context, stride int, mode model.Mode) (*Result, error) {
+	n := float64(s.tokens)
+	mode = effective(s.m.Config, mode)
+	r := &Result{Routing: mode.Routing.String(), MaxRecursion: mode.MaxRecursion, Threshold: mode.Threshold, Context: context, Stride: stride, Tokens: s.tokens, Bytes: bytes}
 	r.Loss = s.loss / n
-	r.Perplexity, r.BitsPerByte = math.Exp(r.Loss), s.loss/math.Ln2/float64(w.Bytes())
-	r.StdErr = standardError(s.windowMeans)
+	r.Perplexity, r.BitsPerByte = math.Exp(r.Loss), s.loss/math.Ln2/float64(bytes)
+	r.StdErr = standardError(s.windows)
 	for d, k := range s.depth {
 		r.Histogram = append(r.Histogram, float64(k)/n)
 		r.MeanDepth += float64(d) * float64(k) / n
@@ -220,17 +232,20 @@ func (s *sums) recursions(r *Result) (err error) {
 	return nil
 }
 
-// standardError is that of the mean over windows.
-func standardError(x []float64) float64 {
-	if len(x) < 2 {
+// standardError is that of the mean loss of a token, √(w/(w−1)·Σ (lossᵢ − mean·tokensᵢ)²) / Σ tokensᵢ over w windows, because tokens of one window are not
+// independent; 0 for a single window.
+func standardError(windows []windowSum) float64 {
+	w := float64(len(windows))
+	if w < 2 {
 		return 0
 	}
-	mean, square := 0.0, 0.0
-	for _, v := range x {
-		mean += v / float64(len(x))
+	loss, tokens, squares := 0.0, 0.0, 0.0
+	for _, x := range windows {
+		loss, tokens = loss+x.loss, tokens+float64(x.tokens)
 	}
-	for _, v := range x {
-		square += (v - mean) * (v - mean)
+	for _, x := range windows {
+		d := x.loss - loss/tokens*float64(x.tokens)
+		squares += d * d
 	}
-	return math.Sqrt(square / float64(len(x)-1) / float64(len(x)))
+	return math.Sqrt(w/(w-1)*squares) / tokens
 }

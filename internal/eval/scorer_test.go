@@ -99,7 +99,7 @@ func checkScores(t *testing.T, m *model.Model, mode model.Mode, want *[][]Score,
 	if rows, want := len(s.batch.Tokens), differentRows(requests); !s.plain && rows != want {
 		t.Errorf("%d rows were computed, want the %d that differ", rows, want)
 	}
-	if m.CPU().Workers() > 1 {
+	if m.CPU().Pool().Workers() > 1 {
 		return
 	}
 	for j := range requests {
