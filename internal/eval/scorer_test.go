@@ -29,8 +29,7 @@ func treeRequests(c *model.Config) []request {
 }
 
 // alone scores a request with a pass of its own and naive logits.
-func alone(t *testing.T, m *model.Model, mode model.Mode, r request) Score {
-	tape := m.NewTape()
+func alone(t *testing.T, m *model.Model, tape *model.Tape, mode model.Mode, r request) Score {
 	if err := m.Forward(tape, model.NewBatch(r.tokens), mode, false); err != nil {
 		t.Fatal(err)
 	}
@@ -102,15 +101,16 @@ func checkScores(t *testing.T, m *model.Model, mode model.Mode, want *[][]Score,
 	if m.CPU().Pool().Workers() > 1 {
 		return
 	}
+	tape := m.NewTape()
 	for j := range requests {
-		one, err := newScorer(m, mode).score(requests[j : j+1])
+		one, err := s.score(requests[j : j+1])
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(one[0], got[j]) {
 			t.Errorf("%+v, request %d: alone %+v, in the batch %+v", mode, j, one[0], got[j])
 		}
-		naive := alone(t, m, mode, requests[j])
+		naive := alone(t, m, tape, mode, requests[j])
 		if d := naive.LogProb - got[j].LogProb; d > 1e-4 || d < -1e-4 || naive.Greedy != got[j].Greedy || !slices.Equal(naive.Depths, got[j].Depths) {
 			t.Errorf("%+v, request %d: %+v, naive %+v", mode, j, got[j], naive)
 		}
