@@ -15,6 +15,7 @@ import (
 	"mor/internal/corpus"
 	"mor/internal/eval"
 	"mor/internal/model"
+	"mor/internal/source"
 	"mor/internal/token"
 	"mor/internal/train"
 )
@@ -65,6 +66,8 @@ choices. acc takes the choice of the largest log-probability; acc_norm divides i
 decoding completes. Few-shot examples come from mmlu_dev.jsonl, lambada_openai.jsonl itself, and TASK_train.jsonl of the others. With --out each item is kept as a line of
 TASK.ROUTING.jsonl, and an interrupted run goes on there.
 
+Weights are float32 unless --weights says otherwise; those of a folder that is packed stay as they are.
+
 Expert-choice models are measured under causal and under topk routing, tasks under causal; --routing says otherwise. Agreement is the share of a recursion's candidates for
 which the causal threshold decides as top-k did. --depth-curve measures causal routing at each max_recursion and, for text or where it is given, at each of --thresholds.`,
 		Example: `  mor eval runs/default
@@ -98,6 +101,7 @@ which the causal threshold decides as top-k did. --depth-curve measures causal r
 	f.Float64SliceVar(&e.thresholds, "thresholds", []float64{0.3, 0.4, 0.5, 0.6, 0.7}, "thresholds of --depth-curve")
 	f.BoolVar(&e.json, "json", false, "print one JSON object")
 	weightsFlag(cmd, &e.weights)
+	f.Lookup("weights").DefValue, e.weights = "f32", "f32"
 	threadsFlag(cmd, &e.threads)
 	return cmd
 }
@@ -124,6 +128,9 @@ func (e *evalCommand) run(ctx context.Context, out io.Writer, path string) error
 		return err
 	}
 	defer cpu.Close()
+	if err := e.chooseWeights(dir); err != nil {
+		return err
+	}
 	opened, err := openModel(dir, cpu, e.weights)
 	if err != nil {
 		return err
@@ -142,7 +149,7 @@ func (e *evalCommand) run(ctx context.Context, out io.Writer, path string) error
 	report := &evalReport{Model: path}
 	switch kind {
 	case "tasks":
-		err = e.runTasks(ctx, m, tok, report, modes)
+		err = e.runTasks(ctx, m, tok, report, modes, dir)
 	case "text":
 		err = e.runText(ctx, m, tok, report, modes)
 	default:
@@ -160,6 +167,18 @@ func (e *evalCommand) run(ctx context.Context, out io.Writer, path string) error
 		return printTasks(out, report.Tasks)
 	}
 	return printEval(out, report)
+}
+
+// chooseWeights measures with float32 weights where nothing else is asked for, because others round activations; packed weights stay as they are.
+func (e *evalCommand) chooseWeights(dir string) error {
+	if e.flags.Changed("weights") {
+		return nil
+	}
+	packed, err := source.Packed(dir)
+	if packed {
+		e.weights = "auto"
+	}
+	return err
 }
 
 // kind is what the flags ask to measure; flags that have no meaning there are refused.
@@ -243,7 +262,14 @@ func (e *evalCommand) runText(ctx context.Context, m *model.Model, tok *token.To
 }
 
 // runTasks measures tasks, each under all modes and along the depth curve.
-func (e *evalCommand) runTasks(ctx context.Context, m *model.Model, tok *token.Tokenizer, report *evalReport, modes []model.Mode) error {
+func (e *evalCommand) runTasks(ctx context.Context, m *model.Model, tok *token.Tokenizer, report *evalReport, modes []model.Mode, dir string) error {
+	if e.task.Out != "" {
+		hash, err := source.Hash(dir)
+		if err != nil {
+			return err
+		}
+		e.task.Model = hash + " " + e.weights
+	}
 	if e.depthCurve {
 		for _, mode := range e.curve(m.Config, e.flags.Changed("thresholds")) {
 			if mode.MaxRecursion != m.Config.Recursions() { // which is measured already

@@ -19,6 +19,7 @@ type TaskOptions struct {
 	BatchTokens int    // rows computed at once, about; the result does not depend on it
 	Mode        model.Mode
 	Out         string                  // folder for results and items, from which a run goes on; "" for none
+	Model       string                  // what tells the model from others: a run of another one is not gone on with
 	Progress    func(done, total int64) // items; may be nil
 }
 

@@ -16,7 +16,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"mor/internal/model"
 	"mor/internal/strict"
@@ -32,7 +31,7 @@ type runOptions struct {
 	NumFewshot   int     `json:"num_fewshot"`
 	Limit        int     `json:"limit"`
 	Context      int     `json:"context"`
-	Model        string  `json:"model_sha256"` // of configuration and weights
+	Model        string  `json:"model"` // what TaskOptions says of it
 	Tokenizer    string  `json:"tokenizer_sha256"`
 	Items        string  `json:"items_sha256"` // of the texts
 }
@@ -58,7 +57,7 @@ func openItems(m *model.Model, tok *token.Tokenizer, task *Task, o *TaskOptions,
 	if o.Out == "" {
 		return l, nil
 	}
-	l.options = runOptions{task.Name, o.Mode.Routing.String(), o.Mode.MaxRecursion, o.Mode.Threshold, o.NumFewshot, o.Limit, o.Context, modelHash(m), tok.Hash(), itemsHash(items)}
+	l.options = runOptions{task.Name, o.Mode.Routing.String(), o.Mode.MaxRecursion, o.Mode.Threshold, o.NumFewshot, o.Limit, o.Context, o.Model, tok.Hash(), itemsHash(items)}
 	l.path = filepath.Join(o.Out, runName(m.Config, task, o.Mode))
 	if err := os.MkdirAll(o.Out, 0o777); err != nil {
 		return nil, err
@@ -93,15 +92,6 @@ func runName(c *model.Config, task *Task, mode model.Mode) string {
 		name += fmt.Sprintf(".threshold-%g", mode.Threshold)
 	}
 	return name
-}
-
-// modelHash is the SHA-256 of configuration and weights.
-func modelHash(m *model.Model) string {
-	h := sha256.New()
-	config, _ := json.Marshal(m.Config) // a valid configuration has only numbers and texts
-	h.Write(config)
-	h.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(m.W))), 4*len(m.W)))
-	return hex.EncodeToString(h.Sum(nil))
 }
 
 func itemsHash(items []Item) string {

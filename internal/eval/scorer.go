@@ -68,7 +68,7 @@ type scorer struct {
 	mode    model.Mode
 	plain   bool // only equal requests are shared
 	tape    *model.Tape
-	keys    *sharedKeys
+	tree    model.Tree
 	batch   model.Batch
 	order   []int   // the requests as they sort
 	ends    []int32 // [requests] end of each request's path in order's order
@@ -80,7 +80,7 @@ type scorer struct {
 
 // newScorer returns a scorer. Top-k routing looks at whole sequences, so there only equal ones are shared.
 func newScorer(m *model.Model, mode model.Mode) *scorer {
-	return &scorer{m: m, mode: mode, plain: m.Config.Expert() && mode.Routing == model.TopK, tape: m.NewTape(), keys: newSharedKeys(m)}
+	return &scorer{m: m, mode: mode, plain: m.Config.Expert() && mode.Routing == model.TopK, tape: m.NewTape()}
 }
 
 // score runs the requests in one pass. A result does not depend on the other requests, bit for bit.
@@ -90,7 +90,7 @@ func (s *scorer) score(requests []request) ([]Score, error) {
 	if s.plain {
 		err = s.m.Forward(s.tape, &s.batch, s.mode, false)
 	} else {
-		err = s.m.ForwardCached(s.tape, &s.batch, s.mode, s.keys)
+		err = s.m.ForwardTree(s.tape, &s.batch, &s.tree, s.mode)
 	}
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (s *scorer) score(requests []request) ([]Score, error) {
 
 // path is the rows of the i-th request in order.
 func (s *scorer) path(i int, r *request) []int32 {
-	return s.keys.paths[int(s.ends[i])-len(r.tokens) : s.ends[i]]
+	return s.tree.Paths[int(s.ends[i])-len(r.tokens) : s.ends[i]]
 }
 
 // lay makes the batch: the requests in the order of their tokens, each with the rows that it does not share with the one before.
@@ -126,9 +126,9 @@ func (s *scorer) lay(requests []request) {
 		s.order[i] = i
 	}
 	slices.SortStableFunc(s.order, func(a, b int) int { return slices.Compare(requests[a].tokens, requests[b].tokens) })
-	b, k := &s.batch, s.keys
+	b, k := &s.batch, &s.tree
 	b.Tokens, b.Positions, b.Starts = b.Tokens[:0], b.Positions[:0], append(b.Starts[:0], 0)
-	k.paths, k.seqs = k.paths[:0], k.seqs[:0]
+	k.Paths, k.Branches = k.Paths[:0], k.Branches[:0]
 	s.ends, s.rows, s.targets = s.ends[:0], s.rows[:0], s.targets[:0]
 	var before []int32 // tokens of the request before
 	start := 0         // of its path
@@ -139,22 +139,21 @@ func (s *scorer) lay(requests []request) {
 			shared = 0
 		}
 		if shared < len(r.tokens) {
-			lo := len(k.paths)
-			k.paths = append(k.paths, k.paths[start:start+shared]...)
+			lo := len(k.Paths)
+			k.Paths = append(k.Paths, k.Paths[start:start+shared]...)
 			for p, tok := range r.tokens[shared:] {
-				k.paths = append(k.paths, int32(len(b.Tokens)))
+				k.Paths = append(k.Paths, int32(len(b.Tokens)))
 				b.Tokens, b.Positions = append(b.Tokens, tok), append(b.Positions, int32(shared+p))
 			}
 			b.Starts = append(b.Starts, int32(len(b.Tokens)))
-			k.seqs = append(k.seqs, sharedSequence{int32(lo), int32(len(k.paths)), int32(lo + shared)})
+			k.Branches = append(k.Branches, model.Branch{Lo: int32(lo), Hi: int32(len(k.Paths)), Own: int32(lo + shared)})
 			before, start = r.tokens, lo
 		}
 		end := start + len(r.tokens)
 		s.ends = append(s.ends, int32(end))
-		s.rows = append(s.rows, k.paths[end-len(r.targets):end]...)
+		s.rows = append(s.rows, k.Paths[end-len(r.targets):end]...)
 		s.targets = append(s.targets, r.targets...)
 	}
-	k.at = sized(k.at, len(b.Tokens))
 }
 
 // common is how many tokens a and b begin alike with.
@@ -164,4 +163,12 @@ func common(a, b []int32) int {
 		n++
 	}
 	return n
+}
+
+// sized is x with n elements, of no particular value.
+func sized[T any](x []T, n int) []T {
+	if cap(x) < n {
+		return make([]T, n, n+n/4)
+	}
+	return x[:n]
 }

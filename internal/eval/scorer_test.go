@@ -230,8 +230,7 @@ func TestRunTask(t *testing.T) {
 	if _, err := run(t.Context(), TaskOptions{BatchTokens: 10, Out: out, Limit: 3}); err == nil || !strings.Contains(err.Error(), "limit was 0, now 3") {
 		t.Errorf("another limit: %v", err)
 	}
-	m.W[0]++
-	if _, err := run(t.Context(), TaskOptions{BatchTokens: 10, Out: out}); err == nil || !strings.Contains(err.Error(), "model_sha256 was") {
+	if _, err := run(t.Context(), TaskOptions{BatchTokens: 10, Out: out, Model: "b"}); err == nil || !strings.Contains(err.Error(), "model was , now b") {
 		t.Errorf("another model: %v", err)
 	}
 }

@@ -9,13 +9,19 @@ type KeyView struct {
 	Span   kernel.Range
 }
 
+// keyStore finds the keys and values of a pass: where the layer computed them, or laid out for sequences that share rows.
+type keyStore interface {
+	// view takes the keys k and values v that layer l computed for the rows (nil for KVRead), and returns what these rows attend to.
+	view(l *Layer, rows *Rows, k, v []float32, stride int) KeyView
+}
+
 // batchKeys is the keys and values of a pass over whole sequences: they stay where the layer computed them.
 type batchKeys struct {
 	t     *Tape
 	slots []KeyView
 }
 
-// view records the keys k and values v that layer l computed for the rows (nil for KVRead), and returns what these rows attend to.
+// view is what keyStore asks for.
 func (b *batchKeys) view(l *Layer, rows *Rows, k, v []float32, stride int) KeyView {
 	if l.KV == KVOwn {
 		view := KeyView{k, v, stride, rows.Span}

@@ -99,8 +99,10 @@ type Tape struct {
 	mode  Mode
 
 	all   Rows
-	first []int32 // [n] first row that each row may attend to
-	keys  *batchKeys
+	first []int32  // [n] first row that each row may attend to
+	keys  keyStore // plain, or for the length of a ForwardTree tree
+	plain *batchKeys
+	tree  *treeKeys
 	segs  []segmentTape
 	out   []float32 // [n,d] the stream behind the last layer
 	rstd  []float32 // [n] of the final norm
@@ -125,7 +127,8 @@ func (m *Model) NewTape() *Tape {
 	if m.Config.MoE != nil {
 		t.moe = make([]moeTotals, m.Config.MoE.NumExperts)
 	}
-	t.keys = &batchKeys{t: t, slots: make([]KeyView, m.Plan.Slots)}
+	t.plain = &batchKeys{t: t, slots: make([]KeyView, m.Plan.Slots)}
+	t.keys = t.plain
 	return t
 }
 
