@@ -40,8 +40,8 @@ func (r *trainRun) printPlan() {
 
 // memoryLine lists the parts of a footprint.
 func memoryLine(f *train.Footprint) string {
-	return fmt.Sprintf("%s expected at most: weights %s, gradients %s, moments %s, kept for backward %s, backward %s, kernels %s, the rest %s", formatSize(f.Peak),
-		formatSize(f.Weights), formatSize(f.Gradients), formatSize(f.Moments), formatSize(f.Tape), formatSize(f.Backward), formatSize(f.Kernels), formatSize(f.Process))
+	return fmt.Sprintf("%s expected at most: weights %s, gradients %s, moments %s, kept for backward %s (of which gradients take the place of %s), backward %s, kernels %s, the rest %s", formatSize(f.Peak),
+		formatSize(f.Weights), formatSize(f.Gradients), formatSize(f.Moments), formatSize(f.Tape), formatSize(f.Overlap), formatSize(f.Backward), formatSize(f.Kernels), formatSize(f.Process))
 }
 
 func ratio(a, b int) float64 { return float64(a) / float64(b) }

@@ -51,7 +51,7 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	top := peaks{0, cpu.Bandwidth()}
 	debug.FreeOSMemory() // what earlier measurements left
 	memory.ResetPeak()
-	expected := train.Measure(c, batch, context, save.Recompute, save.BF16Moments, memory.Resident())
+	expected := train.Measure(c, batch, context, true, save.Recompute, save.BF16Moments, memory.Resident())
 	m := model.New(c, cpu)
 	m.Init(1)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -145,6 +145,7 @@ func (s *stepper) flops(context int) (float64, error) {
 
 func (s *stepper) forward() {
 	s.step++
+	memory.Zero(s.grads)
 	s.err = s.m.Forward(s.tape, s.batch, model.Mode{Routing: model.TopK, Training: true, Step: s.step}, true)
 }
 
@@ -153,7 +154,6 @@ func (s *stepper) backward() {
 		return
 	}
 	cpu := s.m.CPU()
-	cpu.Clear(s.grads)
 	s.m.Backward(s.tape, s.grads, model.Norm{Targets: s.batch.Rows() - 1, Share: 1}, &s.losses)
 	norms, _ := s.opt.Norms(cpu, s.grads)
 	s.opt.Update(cpu, s.m.W, s.grads, norms, 1e-3)

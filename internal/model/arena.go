@@ -20,6 +20,15 @@ type mark struct{ chunk, used int }
 func (a *arena[T]) mark() mark     { return mark{a.chunk, a.used} }
 func (a *arena[T]) release(m mark) { a.chunk, a.used = m.chunk, m.used }
 
+// discard gives what lies between two marks in one chunk back to the system, and returns how many values that are.
+func (a *arena[T]) discard(from, to mark) int {
+	if from.chunk != to.chunk {
+		return 0
+	}
+	memory.Release(a.chunks[from.chunk][from.used:to.used])
+	return to.used - from.used
+}
+
 // reset makes all memory free again.
 func (a *arena[T]) reset() { a.chunk, a.used = 0, 0 }
 

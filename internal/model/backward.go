@@ -7,6 +7,7 @@ type gradient struct {
 	norm        Norm
 	shared      [][]float32 // by KV slot: gradient of the keys and values that later recursions read
 	sharedArena *arena[float32]
+	surplus     int // values of the tape that may still be given up
 }
 
 // gradient starts a backward pass.
@@ -17,8 +18,19 @@ func (t *Tape) gradient(grads []float32, norm Norm) *gradient {
 	}
 	clear(g.shared)
 	g.sharedArena.reset()
-	g.t, g.w, g.norm = t, grads, norm
+	g.t, g.w, g.norm, g.surplus = t, grads, norm, 0
+	if norm.Share == 1 {
+		g.surplus = t.m.Layout.inLayers()
+	}
 	return g
+}
+
+// giveUp returns the tape of a layer to the system once its backward is done, as much as the gradients of the layers take: where a step is one pass and
+// its gradients were not resident before, the two are never resident together.
+func (g *gradient) giveUp(lt *layerTape) {
+	if g.surplus > 0 {
+		g.surplus -= g.t.f.discard(lt.from, lt.to)
+	}
 }
 
 // Backward adds to grads, a slab, the gradients of the loss of the last forward pass, which must have been run with keep and with targets, and

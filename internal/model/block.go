@@ -13,6 +13,7 @@ type layerTape struct {
 	gu           []float32 // [m,2f] gate and up
 	y            []float32 // [m,d] the output before the recursion encoding, where there is one
 	moe          moeTape
+	from, to     mark // where all this lies on the tape, but for x
 }
 
 func (m *Model) heads() kernel.Heads {
@@ -34,8 +35,10 @@ func (t *Tape) layer(l *Layer, lt *layerTape, rows *Rows, x []float32) []float32
 	n, c := len(rows.Index), t.m.Config
 	*lt = layerTape{x: x, moe: moeTape{expert: lt.moe.expert}}
 	if t.keep {
+		lt.from = t.f.mark()
 		out := t.f.get(n * c.HiddenSize)
 		t.compute(l, lt, rows, out)
+		lt.to = t.f.mark()
 		return out
 	}
 	if c.KVSharing() && l.Recursion == 0 { // later recursions read the keys of the first

@@ -252,6 +252,7 @@ func (g *gradient) block(s *Segment, st *segmentTape, dy []float32) {
 	}
 	for i := len(s.Layers) - 1; i >= 0; i-- {
 		g.layer(&s.Layers[i], &st.layers[i], &st.run, dy)
+		g.giveUp(&st.layers[i])
 	}
 }
 

@@ -1,8 +1,11 @@
 package model
 
+import "slices"
+
 // Footprint is what the passes of a training step hold beside weights, gradients and moments, in bytes.
 type Footprint struct {
 	Tape     int64 `json:"tape"`     // what forward keeps for backward
+	Overlap  int64 `json:"overlap"`  // gradients that come where layers of the tape were given up, in a step of one pass
 	Backward int64 `json:"backward"` // what backward adds at most: logits of some rows, gradients of activations, layers computed again
 }
 
@@ -26,7 +29,7 @@ func TrainingFootprint(c *Config, sequences, context int, recompute Recompute) F
 	for _, s := range NewPlan(c).Segments {
 		f.segment(&s)
 	}
-	return Footprint{Tape: int64(4 * f.tape), Backward: int64(4 * (f.later + f.deepest + f.keys))}
+	return Footprint{Tape: int64(4 * f.tape), Overlap: int64(4 * f.overlap()), Backward: int64(4 * (f.later + f.deepest + f.keys))}
 }
 
 // footprint sums up values as forward and backward take them from the tape.
@@ -39,8 +42,39 @@ type footprint struct {
 	later          float64 // taken by backward and held to its end
 	deepest        float64 // the most that one part of backward takes on top
 	keys           float64
+	layers         []layerUse
 	before, passed float64 // rows that arrived at the recursion at hand, rows that ran it
 }
+
+// layerUse is an effective layer: whose weights, and how many values of the tape.
+type layerUse struct {
+	unique int
+	tape   float64
+}
+
+// overlap is how many values of the layers' gradients need no memory of their own: backward gives up the tape of a layer before it comes to the gradients of
+// the next.
+func (f *footprint) overlap() float64 {
+	if f.recompute != RecomputeNone {
+		return 0
+	}
+	each := float64(countParameters(f.c).Layer)
+	total, grown, given, most := 0.0, 0.0, 0.0, 0.0
+	seen := map[int]bool{}
+	for _, l := range slices.Backward(f.layers) {
+		if !seen[l.unique] {
+			seen[l.unique] = true
+			total += each
+			grown += each
+		}
+		most = max(most, grown-given)
+		given += max(0, l.tape-hugePageValues) // pages at the ends are shared with the neighbours
+	}
+	return total - most
+}
+
+// hugePageValues is how many values of a layer's tape share pages with its neighbours.
+const hugePageValues = 1 << 19
 
 func (f *footprint) segment(s *Segment) {
 	d, m := float64(f.c.HiddenSize), f.n
@@ -61,6 +95,7 @@ func (f *footprint) segment(s *Segment) {
 		if l.KV == KVUpdate {
 			tape += f.n * 2 * float64(f.c.KVDim())
 		}
+		f.layers = append(f.layers, layerUse{l.Unique, tape})
 		if f.recompute == RecomputeNone {
 			f.tape += tape
 			tape = 0

@@ -23,8 +23,8 @@ type Footprint struct {
 const programBytes = 24 << 20
 
 // Measure computes the footprint of steps that compute so many sequences of context tokens at once. process is what is resident beside it; 0 means the bare
-// program.
-func Measure(c *model.Config, sequences, context int, recompute model.Recompute, bf16Moments bool, process int64) Footprint {
+// program. In a step of one pass gradients come where the tape was given up.
+func Measure(c *model.Config, sequences, context int, onePass bool, recompute model.Recompute, bf16Moments bool, process int64) Footprint {
 	size := int64(model.Count(c, context).Parameters.Total)
 	f := Footprint{Weights: 4 * size, Gradients: 4 * size, Moments: 8 * size, Footprint: model.TrainingFootprint(c, sequences, context, recompute), Process: process}
 	if bf16Moments {
@@ -36,22 +36,30 @@ func Measure(c *model.Config, sequences, context int, recompute model.Recompute,
 	n := sequences * context
 	f.Kernels = max(kernel.Scratch(n, c.HiddenSize, c.VocabSize), kernel.Scratch(n, c.HiddenSize, 2*c.IntermediateSize)) +
 		kernel.AttentionScratch(sequences, context, kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim})
-	f.Peak = f.Weights + f.Gradients + f.Moments + f.Tape + f.Backward + f.Kernels + f.Process
+	if !onePass {
+		f.Overlap = 0
+	}
+	f.Peak = f.needed() + f.Process
 	return f
 }
 
 // Footprint of the run that the valid options describe, beside what the process holds already. The peak is that of the process so far where that is more.
 func (o *Options) Footprint() Footprint {
 	recompute, _ := model.ParseRecompute(o.Recompute)
-	f := Measure(o.Model, o.MicroBatch, o.Context, recompute, o.OptimizerDtype == "bf16", memory.Resident())
+	f := Measure(o.Model, o.MicroBatch, o.Context, o.MicroBatch == o.Batch, recompute, o.OptimizerDtype == "bf16", memory.Resident())
 	f.Peak = max(f.Peak, memory.Peak())
 	return f
+}
+
+// needed is what the run takes beside the process as it is.
+func (f *Footprint) needed() int64 {
+	return f.Weights + f.Gradients + f.Moments + f.Tape + f.Backward + f.Kernels - f.Overlap
 }
 
 // Fits refuses a run that the memory does not suffice for.
 func (f *Footprint) Fits() error {
 	free, known := memory.Available()
-	if need := f.Weights + f.Gradients + f.Moments + f.Tape + f.Backward + f.Kernels; known && need > free {
+	if need := f.needed(); known && need > free {
 		return fmt.Errorf("memory: the run is expected to take %.2f GB more, %.2f GB are free (machine and control groups): lower --micro-batch or --context, keep less with --recompute all or "+
 			"--optimizer-dtype bf16, or insist with --ignore-memory", float64(need)/1e9, float64(free)/1e9)
 	}
