@@ -229,7 +229,7 @@ func TestAttentionIsTheSameForAnyWorkersAndLevel(t *testing.T) {
 			if level == Generic {
 				continue
 			}
-			for _, workers := range []int{1, 2, 3} {
+			for _, workers := range []int{1, 2, 3, 128} {
 				d := newAttentionData(tc, 1, 2)
 				d.run(attentionCPU(t, level, workers))
 				if first == nil {

@@ -118,7 +118,7 @@ func TestLinearBits(t *testing.T) {
 		c.Linear(y, x, w, n, in, out, false)
 		c.LinearBackwardWeight(dw, dy, x, n, in, out)
 		c.LinearBackwardInput(dx, dy, w, n, in, out, false)
-		for _, workers := range []int{2, 3, 5} {
+		for _, workers := range []int{2, 3, 5, 128} {
 			p := mustCPU(t, level, workers)
 			y2, dw2, dx2 := make([]float32, n*out), slices.Clone(dwStart), make([]float32, n*in)
 			p.Linear(y2, x, w, n, in, out, false)

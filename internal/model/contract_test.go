@@ -74,12 +74,12 @@ func eachKind(t *testing.T, run func(t *testing.T, c *model.Config, level kernel
 	}
 }
 
-// TestWorkersDoNotMatter: losses and gradients are the same bits with 1, 2 and 3 workers.
+// TestWorkersDoNotMatter: losses and gradients are the same bits with 1, 2, 3 and 128 workers, more than rows and cores.
 func TestWorkersDoNotMatter(t *testing.T) {
 	eachKind(t, func(t *testing.T, c *model.Config, level kernel.Level) {
 		b := withTargets(model.NewBatch(golden.Sequences(c, 19, 33, 8)...))
 		want, wantLoss := gradients(t, newModel(t, c, level, 1), b, training)
-		for _, workers := range []int{2, 3} {
+		for _, workers := range []int{2, 3, 128} {
 			got, loss := gradients(t, newModel(t, c, level, workers), b, training)
 			if !slices.Equal(got, want) || loss.Total != wantLoss.Total {
 				t.Errorf("%d workers: loss %v and %v with one; gradients differ by up to %.1e", workers, loss.Total, wantLoss.Total, maxDiff(got, want))

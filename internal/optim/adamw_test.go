@@ -190,7 +190,7 @@ func TestAdamWIsTheSameForAnyNumberOfWorkers(t *testing.T) {
 		return state{s.params, a.M, a.V}, log
 	}
 	want, wantNorms := run(1)
-	for _, workers := range []int{2, 3} {
+	for _, workers := range []int{2, 3, 128} {
 		got, norms := run(workers)
 		if norms != wantNorms {
 			t.Errorf("%d workers: norms %s, with one %s", workers, norms, wantNorms)
