@@ -66,7 +66,7 @@ func (c *CPU) rowsProduct(dst, x []float32, w *Packed, n, in, out int, acc bool)
 		*t = bf16Task{}
 		return
 	}
-	c.multiply(AVX512BF16, dst, operandA{c.task.packedA, even(in) / 2, false}, w.panels, n, out, even(in)/2, acc)
+	c.multiply(AVX512BF16, dst, out, operandA{c.task.packedA, even(in) / 2, false}, w.panels, n, out, even(in)/2, acc)
 }
 
 // LinearBackwardWeightBF16 is LinearBackwardWeight with dy and x rounded to bfloat16. Here the first of each pair of rows goes first, so each element
@@ -88,7 +88,7 @@ func (c *CPU) LinearBackwardWeightBF16(dw, dy, x []float32, n, in, out int) {
 		c.packPairs(c.task.packedA, dy[p*out:], tile, out, k, true)
 		c.task.packed = grow(c.task.packed, (in+w-1)/w*w*pairs)
 		c.packPairs(c.task.packed, x[p*in:], w, in, k, true)
-		c.multiply(AVX512BF16, dw, operandA{c.task.packedA, tile, true}, c.task.packed, out, in, pairs, true)
+		c.multiply(AVX512BF16, dw, in, operandA{c.task.packedA, tile, true}, c.task.packed, out, in, pairs, true)
 	}
 }
 

@@ -11,10 +11,12 @@ import (
 // block, nor worker shows in the result.
 
 const (
-	blockK = 256 // of k: a panel of b and the rows of a tile stay in the first cache
-	blockN = 512 // columns of a task
-	align  = 16  // values of a cache line
-	blockM = 8   // tiles of a task, one above the other
+	blockK = 576     // of k: a panel of b stays in the inner caches, with the rows of a that meet it
+	blockN = 576     // columns of a task
+	partN  = 1 << 21 // values of b that are packed at once
+	align  = 16      // values of a cache line
+
+	aliasing = 1024 // values: rows so far apart, or a multiple of it, share few places of a cache and drive each other out
 )
 
 // operandB says how b[k,n] lies: b(p,j) at p·ld+j, or at j·ld+p when transposed.
@@ -22,6 +24,14 @@ type operandB struct {
 	data       []float32
 	ld         int
 	transposed bool
+}
+
+// from is b without its first p rows and j columns.
+func (b operandB) from(p, j int) operandB {
+	if b.transposed {
+		p, j = j, p
+	}
+	return operandB{b.data[p*b.ld+j:], b.ld, b.transposed}
 }
 
 // operandA says how a[m,k] lies: a(i,p) at i·ld+p, or packed in blocks of a task's rows, [m/ld][k][ld].
@@ -36,22 +46,45 @@ func (c *CPU) product(dst []float32, a operandA, b operandB, m, n, k int, acc bo
 	if m == 0 || n == 0 || k == 0 {
 		return
 	}
-	c.task.packed = grow(c.task.packed, c.level.packedLen(n, k))
-	c.pack(c.task.packed, b, n, k)
-	c.multiply(c.level, dst, a, c.task.packed, m, n, k, acc)
+	cols, depth := parts(n, k)
+	c.task.packed = grow(c.task.packed, c.level.packedLen(cols, depth))
+	for j := 0; j < n; j += cols {
+		for p := 0; p < k; p += depth {
+			nj, kp := min(cols, n-j), min(depth, k-p)
+			c.pack(c.task.packed, b.from(p, j), nj, kp)
+			c.multiply(c.level, dst[j:], n, operandA{a.data[p:], a.ld, a.packed}, c.task.packed, m, nj, kp, acc || p > 0)
+		}
+	}
+}
+
+// parts cuts b[k,n] so that what is packed of it stays in the outer cache.
+func parts(n, k int) (cols, depth int) {
+	if n > 2*blockN {
+		n = min(n, max(partN/k/blockN, 1)*blockN)
+	}
+	if n*k > partN {
+		k = max(partN/n/blockK, 1) * blockK
+	}
+	return n, k
+}
+
+// evenly is the length of n items cut into the fewest parts of at most so many, in whole unrolled rounds of a microkernel.
+func evenly(n, most int) int {
+	count := (n + most - 1) / most
+	return ((n+count-1)/count + 3) &^ 3
 }
 
 // transposedProduct adds aᵀ·b to dst[m,n], with a[k,m] and b[k,n]. It goes through k in parts, so that what is packed of both stays in the outer cache.
 func (c *CPU) transposedProduct(dst, a, b []float32, m, n, k int) {
-	const part = 2 * blockK
-	tall := c.level.tallest() * blockM
+	const part = 1024
+	tall := c.level.tall()
 	for p := 0; p < k; p += part {
 		kp := min(part, k-p)
 		c.task.packedA = grow(c.task.packedA, (m+tall-1)/tall*tall*kp)
 		c.packPlain(c.task.packedA, a[p*m:], m, tall, m, kp)
 		c.task.packed = grow(c.task.packed, c.level.packedLen(n, kp))
 		c.packPlain(c.task.packed, b[p*n:], n, c.level.panel(), n, kp)
-		c.multiply(c.level, dst, operandA{c.task.packedA, tall, true}, c.task.packed, m, n, kp, true)
+		c.multiply(c.level, dst, n, operandA{c.task.packedA, tall, true}, c.task.packed, m, n, kp, true)
 	}
 }
 
@@ -70,7 +103,7 @@ func (c *CPU) pack(dst []float32, b operandB, n, k int) {
 	}
 	defer c.profile.packed(c.Start())
 	t := &c.task.pack
-	*t = packTask{dst, b.data, b.ld, w, n, k, true}
+	*t = packTask{dst, b.data, b.ld, w, n, k, c.level, true}
 	c.pool.Run((n+w-1)/w, 1, t)
 	*t = packTask{}
 }
@@ -79,7 +112,7 @@ func (c *CPU) pack(dst []float32, b operandB, n, k int) {
 func (c *CPU) packPlain(dst, src []float32, ld, w, n, k int) {
 	defer c.profile.packed(c.Start())
 	t := &c.task.pack
-	*t = packTask{dst, src, ld, w, n, k, false}
+	*t = packTask{dst, src, ld, w, n, k, c.level, false}
 	c.pool.Run(k, 32, t)
 	*t = packTask{}
 }
@@ -87,21 +120,14 @@ func (c *CPU) packPlain(dst, src []float32, ld, w, n, k int) {
 type packTask struct {
 	dst, src    []float32
 	ld, w, n, k int
+	level       Level
 	transposed  bool // items are panels; otherwise rows
 }
 
 func (t *packTask) Do(_, lo, hi int) {
 	w := t.w
 	if !t.transposed {
-		for p := lo; p < hi; p++ {
-			for j := 0; j < t.n; j += w {
-				dst := t.dst[j*t.k+p*w : j*t.k+(p+1)*w]
-				if cols := t.n - j; cols < w {
-					clear(dst[cols:])
-				}
-				copy(dst, t.src[p*t.ld+j:p*t.ld+t.n])
-			}
-		}
+		t.rows(lo, hi)
 		return
 	}
 	for j := lo * w; j < hi*w; j += w {
@@ -110,6 +136,22 @@ func (t *packTask) Do(_, lo, hi int) {
 			clear(dst)
 		}
 		packTransposed(dst, t.src[j*t.ld:], t.ld, w, cols, t.k)
+	}
+}
+
+// rows packs the rows [lo, hi) of src.
+func (t *packTask) rows(lo, hi int) {
+	w, whole := t.w, t.n/t.w
+	if whole > 0 {
+		t.level.packRows(&t.dst[lo*w], 4*t.k*w, &t.src[lo*t.ld], 4*t.ld, hi-lo, whole, w)
+	}
+	j := whole * w
+	if j == t.n {
+		return
+	}
+	for p := lo; p < hi; p++ {
+		dst := t.dst[j*t.k+p*w : j*t.k+(p+1)*w]
+		clear(dst[copy(dst, t.src[p*t.ld+j:p*t.ld+t.n]):])
 	}
 }
 
@@ -132,64 +174,117 @@ func packTransposed(dst, src []float32, ld, w, cols, k int) {
 	}
 }
 
-// multiply computes c[m,n] (+)= a[m,k]·b with b packed, by the microkernels of a level.
-func (c *CPU) multiply(level Level, dst []float32, a operandA, packed []float32, m, n, k int, acc bool) {
+// multiply computes c[m,n] (+)= a[m,k]·b with b packed, by the microkernels of a level. Rows of c lie ldc apart.
+func (c *CPU) multiply(level Level, dst []float32, ldc int, a operandA, packed []float32, m, n, k int, acc bool) {
 	t := &c.task.multiply
-	tall := level.tallest() * blockM
-	*t = multiplyTask{dst: dst, a: a, packed: packed, m: m, n: n, k: k, acc: acc, level: level, tall: tall, across: (n + blockN - 1) / blockN}
-	t.edge = c.edgeTiles()
-	c.pool.Run((m+tall-1)/tall*t.across, 1, t)
+	*t = multiplyTask{dst: dst, ldc: ldc, a: a, packed: packed, m: m, n: n, k: k, acc: acc, level: level}
+	t.wide = (evenly(n, blockN) + level.panel() - 1) / level.panel() * level.panel()
+	t.across = (n + t.wide - 1) / t.wide
+	t.tall = level.taskHeight(m, t.across, c.pool.Workers())
+	t.copies = !a.packed && a.ld%aliasing == 0 && k%align == 0 && m > 1
+	t.scratch = c.scratch(t.copies)
+	c.pool.Run((m+t.tall-1)/t.tall*t.across, 1, t)
 	*t = multiplyTask{}
 }
 
-// edgeTiles returns a scratch tile for each worker.
-func (c *CPU) edgeTiles() []edgeTile {
-	if c.task.edge == nil {
-		c.task.edge = make([]edgeTile, c.pool.Workers())
+// taskHeight is the rows of a task, at most tall, with which the workers are done soonest when there are so many tasks side by side.
+func (l Level) taskHeight(m, across, workers int) int {
+	best, soonest := 0, 0
+	for rows := l.tall(); rows > l.tall()/2; rows -= l.tallest() {
+		whole, left := m/rows*across, m%rows
+		done := whole / workers * rows
+		if whole%workers > 0 {
+			done += rows // beside which the last, lower tasks run
+		} else {
+			done += (across + workers - 1) / workers * left
+		}
+		if best == 0 || done < soonest {
+			best, soonest = rows, done
+		}
 	}
-	return c.task.edge
+	return best
+}
+
+// scratch returns each worker's memory, with room for rows of a where they are copied.
+func (c *CPU) scratch(rows bool) []blockScratch {
+	if c.task.scratch == nil {
+		c.task.scratch = make([]blockScratch, c.pool.Workers())
+	}
+	for i := range c.task.scratch {
+		if s := &c.task.scratch[i]; rows && s.rows == nil {
+			s.rows = grow(nil, c.level.tall()*(blockK+align))
+		}
+	}
+	return c.task.scratch
 }
 
 // edgeTile is a whole tile for columns that c does not have all of.
 type edgeTile [14 * 32]float32
 
+// blockScratch is one worker's memory.
+type blockScratch struct {
+	edge edgeTile
+	rows []float32 // rows of a, copied
+}
+
 type multiplyTask struct {
-	dst          []float32
-	a            operandA
-	packed       []float32
-	m, n, k      int
-	acc          bool
-	level        Level
-	tall, across int // rows of a task; tasks side by side
-	edge         []edgeTile
+	dst        []float32
+	ldc        int
+	a          operandA
+	packed     []float32
+	m, n, k    int
+	acc        bool
+	level      Level
+	tall, wide int  // rows and columns of a task
+	across     int  // tasks side by side
+	copies     bool // rows of a lie at a distance that is bad for caches: a task copies those that it needs
+	scratch    []blockScratch
 }
 
 func (t *multiplyTask) Do(worker, lo, hi int) {
 	for task := lo; task < hi; task++ {
-		i, j := task/t.across*t.tall, task%t.across*blockN
-		t.block(i, min(i+t.tall, t.m), j, min(j+blockN, t.n), &t.edge[worker])
+		i, j := task/t.across*t.tall, task%t.across*t.wide
+		t.block(i, min(i+t.tall, t.m), j, min(j+t.wide, t.n), &t.scratch[worker])
 	}
 }
 
-// block computes the rows [i0, i1) and columns [j0, j1), the panel of b in the inner cache while the tiles go by.
-func (t *multiplyTask) block(i0, i1, j0, j1 int, edge *edgeTile) {
-	w := t.level.panel()
-	for p := 0; p < t.k; p += blockK {
-		k, acc := min(blockK, t.k-p), t.acc || p > 0
+// block computes the rows [i0, i1) and columns [j0, j1), the panel of b in the inner caches while the tiles go by.
+func (t *multiplyTask) block(i0, i1, j0, j1 int, s *blockScratch) {
+	w, depth := t.level.panel(), evenly(t.k, blockK)
+	if t.copies {
+		depth = depth/(2*align)*2*align + align // rows an odd number of cache lines apart
+	}
+	for p := 0; p < t.k; p += depth {
+		k, acc := min(depth, t.k-p), t.acc || p > 0
+		a, first, at := t.a, 0, p
+		if t.copies {
+			a, first, at = operandA{s.rows, k, false}, i0, 0
+			t.level.packRows(&a.data[0], 0, &t.a.data[i0*t.a.ld+p], 4*t.a.ld, i1-i0, 1, k)
+		}
 		for j := j0; j < j1; j += w {
 			b := &t.packed[j*t.k+p*w]
 			for i := i0; i < i1; {
 				rows := t.level.tile(i1 - i)
-				a := &t.a.data[t.a.at(i, p, t.k)]
+				rowsOfA := &a.data[a.at(i-first, at, t.k)]
+				if i+rows < i1 {
+					t.fetch(i+rows, i1, j)
+				} else if j+w < j1 {
+					t.fetch(i0, i1, j+w)
+				}
 				if j+w <= t.n {
-					t.level.gemm(rows, t.a.packed, &t.dst[i*t.n+j], 4*t.n, a, 4*t.a.ld, b, k, acc)
+					t.level.gemm(rows, t.a.packed, &t.dst[i*t.ldc+j], 4*t.ldc, rowsOfA, 4*a.ld, b, k, acc)
 				} else {
-					t.edgeTile(edge, rows, i, j, a, b, k, acc)
+					t.edgeTile(&s.edge, rows, i, j, rowsOfA, 4*a.ld, b, k, acc)
 				}
 				i += rows
 			}
 		}
 	}
+}
+
+// fetch brings a tile of c nearer before its turn comes: its rows lie apart, so that no cache would guess it.
+func (t *multiplyTask) fetch(i, i1, j int) {
+	t.level.prefetch(&t.dst[i*t.ldc+j], min(t.level.tallest(), i1-i), 4*t.ldc, 4*min(t.level.panel(), t.n-j))
 }
 
 // at is where a(i,p) of k lies.
@@ -201,16 +296,16 @@ func (a *operandA) at(i, p, k int) int {
 }
 
 // edgeTile computes a tile whose last columns c does not have, by way of a scratch tile.
-func (t *multiplyTask) edgeTile(edge *edgeTile, rows, i, j int, a, b *float32, k int, acc bool) {
+func (t *multiplyTask) edgeTile(edge *edgeTile, rows, i, j int, a *float32, lda int, b *float32, k int, acc bool) {
 	w, cols := t.level.panel(), t.n-j
 	if acc {
 		for r := range rows {
-			copy(edge[r*w:r*w+cols], t.dst[(i+r)*t.n+j:])
+			copy(edge[r*w:r*w+cols], t.dst[(i+r)*t.ldc+j:])
 		}
 	}
-	t.level.gemm(rows, t.a.packed, &edge[0], 4*w, a, 4*t.a.ld, b, k, acc)
+	t.level.gemm(rows, t.a.packed, &edge[0], 4*w, a, lda, b, k, acc)
 	for r := range rows {
-		copy(t.dst[(i+r)*t.n+j:(i+r)*t.n+t.n], edge[r*w:r*w+cols])
+		copy(t.dst[(i+r)*t.ldc+j:][:cols], edge[r*w:r*w+cols])
 	}
 }
 
@@ -255,6 +350,6 @@ func (c *CPU) LinearPacked(y, x []float32, w *Packed, n int, acc bool) {
 	}
 	defer c.Done(c.Start(), productWork("linear", n, w.in, w.out))
 	if n > 0 {
-		c.multiply(c.level, y, operandA{x, w.in, false}, w.panels, n, w.out, w.in, acc)
+		c.multiply(c.level, y, w.out, operandA{x, w.in, false}, w.panels, n, w.out, w.in, acc)
 	}
 }

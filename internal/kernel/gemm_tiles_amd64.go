@@ -16,6 +16,26 @@ func (l Level) tallest() int {
 	return 6
 }
 
+// tall is the rows of a task: tiles one above the other, whose part of a stays in the second cache.
+func (l Level) tall() int {
+	if l >= AVX512 {
+		return 8 * 14
+	}
+	return 16 * 6
+}
+
+// prefetch fetches rows of so many bytes that lie stride bytes apart into the second cache.
+func (l Level) prefetch(p *float32, rows, stride, bytes int) { attnPrefetch(p, rows, stride, bytes) }
+
+// packRows copies rows, which lie lds bytes apart, into panels of w values a row, which lie ldd bytes apart.
+func (l Level) packRows(dst *float32, ldd int, src *float32, lds, rows, panels, w int) {
+	if l >= AVX512 {
+		packRowsAVX512(dst, ldd, src, lds, rows, panels, w/16)
+		return
+	}
+	packRowsAVX2(dst, ldd, src, lds, rows, panels, w/16)
+}
+
 // tile is the height of the next tile when so many rows are left.
 func (l Level) tile(rows int) int {
 	switch {

@@ -6,6 +6,7 @@ package kernel
 
 func (l Level) panel() int   { return 1 }
 func (l Level) tallest() int { return 1 }
+func (l Level) tall() int    { return 1 }
 func (l Level) tile(int) int { return 1 }
 
 func (l Level) gemm(int, bool, *float32, int, *float32, int, *float32, int, bool) {}
@@ -13,5 +14,9 @@ func (l Level) gemm(int, bool, *float32, int, *float32, int, *float32, int, bool
 func pairBlocks(int, []float32, int, []float32, []float32, int) {}
 
 func bf16Round(*uint16, *float32, int) {}
+
+func (l Level) prefetch(*float32, int, int, int) {}
+
+func (l Level) packRows(*float32, int, *float32, int, int, int, int) {}
 
 func transpose8AVX2(*float32, int, *float32, int, int) {}

@@ -97,7 +97,7 @@ type tasks struct {
 	roundPair roundPairsTask
 	pairs     pairTask
 	bf16      bf16Task
-	edge      []edgeTile // by worker
+	scratch   []blockScratch // by worker
 	pack      packTask
 	multiply  multiplyTask
 	linear    linearTask

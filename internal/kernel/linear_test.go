@@ -59,7 +59,7 @@ var forms = []form{
 }
 
 var shapes = [][3]int{{1, 1, 1}, {1, 7, 3}, {2, 16, 16}, {3, 31, 33}, {5, 8, 1}, {6, 64, 17}, {7, 300, 5}, {13, 33, 65}, {14, 32, 32}, {15, 9, 31},
-	{23, 257, 40}, {29, 48, 515}, {113, 40, 70}, {130, 513, 31}}
+	{23, 257, 40}, {29, 48, 515}, {113, 40, 70}, {130, 513, 31}, {17, 1200, 40}, {5, 40, 1250}, {1030, 37, 99}, {30, 2048, 33}, {9, 35, 1024}}
 
 // TestLinear compares the products with float64 sums at every level.
 func TestLinear(t *testing.T) {
@@ -185,4 +185,51 @@ func FuzzLinear(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLinearInParts: a matrix too large to be packed at once gives the same bits as its halves.
+func TestLinearInParts(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	const n, in, out = 3, 40, partN / 40 * 3 / 2
+	x, w, dy := random(rng, n*in), random(rng, out*in), random(rng, n*out)
+	for _, level := range Levels() {
+		c := mustCPU(t, level, 2)
+		y, half := make([]float32, n*out), make([]float32, n*out/2)
+		c.Linear(y, x, w, n, in, out, false)
+		dx, dx2 := make([]float32, n*in), make([]float32, n*in)
+		c.LinearBackwardInput(dx, dy, w, n, in, out, false)
+		part := make([]float32, n*out/2) // half of the columns of dy
+		for h := range 2 {
+			c.Linear(half, x, w[h*out/2*in:], n, in, out/2, false)
+			for i := range n {
+				at := i*out + h*out/2
+				if !slices.Equal(y[at:at+out/2], half[i*out/2:(i+1)*out/2]) {
+					t.Errorf("%s: row %d differs", level, i)
+				}
+				copy(part[i*out/2:(i+1)*out/2], dy[at:])
+			}
+			c.LinearBackwardInput(dx2, part, w[h*out/2*in:], n, in, out/2, h > 0)
+		}
+		if !slices.Equal(dx, dx2) {
+			t.Errorf("%s: the gradient of the input differs", level)
+		}
+	}
+}
+
+// TestTaskHeight: tasks are whole tiles of at most tall rows, and few rows are shared out to all workers.
+func TestTaskHeight(t *testing.T) {
+	for _, l := range Levels()[1:] {
+		for _, m := range []int{1, 33, 512, 576, 960, 2048, 3072} {
+			for _, across := range []int{1, 2, 3, 6} {
+				for _, workers := range []int{1, 2, 3, 64} {
+					if h := l.taskHeight(m, across, workers); h < 1 || h > l.tall() || h%l.tallest() != 0 {
+						t.Errorf("%s: %d rows, %d across, %d workers: %d", l, m, across, workers, h)
+					}
+				}
+			}
+		}
+		if h := l.taskHeight(6*l.tall()/8*6, 1, 2); h != l.tall()/8*6 {
+			t.Errorf("%s: 2 workers would be done soonest with three quarters of the tallest task, not with %d rows", l, h)
+		}
+	}
 }

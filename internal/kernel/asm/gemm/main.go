@@ -36,6 +36,7 @@ func main() {
 			l.tile(rows, true)
 		}
 		l.peak()
+		l.packRows()
 	}
 	transpose8()
 	evex.Generate()
@@ -215,6 +216,45 @@ func (l level) peak() {
 	}
 	DECQ(n)
 	JNZ(LabelRef("rounds"))
+	VZEROUPPER()
+	RET()
+}
+
+// packRows writes panels of units of a cache line: whole rows of src are read, and each panel takes its part of every row.
+func (l level) packRows() {
+	TEXT("packRows"+l.name, NOSPLIT, "func(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)")
+	Pragma("noescape")
+	Doc("packRows" + l.name + " copies rows, which lie lds bytes apart, into panels, which lie ldd bytes apart and take units of 16 values of each row.")
+	dst, ldd := Load(Param("dst"), GP64()).(reg.GPVirtual), Load(Param("ldd"), GP64())
+	src, lds := Load(Param("src"), GP64()).(reg.GPVirtual), Load(Param("lds"), GP64())
+	rows, panels, units := Load(Param("rows"), GP64()), Load(Param("panels"), GP64()), Load(Param("units"), GP64())
+	from, to, panel, at, unit := GP64(), GP64(), GP64(), GP64(), GP64()
+	Label("row")
+	MOVQ(src, from)
+	MOVQ(dst, to)
+	MOVQ(panels, panel)
+	Label("panel")
+	MOVQ(to, at)
+	MOVQ(units, unit)
+	Label("unit")
+	for disp := 0; disp < 64; disp += l.bytes() {
+		v := l.vector()
+		VMOVUPS(Mem{Base: from, Disp: disp}, v)
+		VMOVUPS(v, Mem{Base: at, Disp: disp})
+	}
+	ADDQ(Imm(64), from)
+	ADDQ(Imm(64), at)
+	DECQ(unit)
+	JNZ(LabelRef("unit"))
+	ADDQ(ldd, to)
+	DECQ(panel)
+	JNZ(LabelRef("panel"))
+	ADDQ(lds, src)
+	MOVQ(units, unit)
+	SHLQ(Imm(6), unit)
+	ADDQ(unit, dst)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	VZEROUPPER()
 	RET()
 }
