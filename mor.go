@@ -119,6 +119,8 @@ type Options struct {
 	MaxRecursion      int               // most recursions of a token: fewer are faster; 0: all that the model has
 	RouterThreshold   float64           // expert-choice: a token goes on where its score's probability passes this; 0: 0.5
 	LogProbs          bool              // fill Token.LogProb
+	Regexp            string            // the text matches this as a whole, unless it ends by its length; "": anything
+	JSONSchema        []byte            // the text is JSON that this describes; nil: anything
 }
 
 // DefaultOptions continues by up to 256 tokens, moderately free.
@@ -137,6 +139,7 @@ func (o *Options) options(stops []int32) infer.Options {
 		Sampling: infer.Sampling{Temperature: o.Temperature, TopK: o.TopK, TopP: o.TopP, MinP: o.MinP, TypicalP: o.TypicalP, RepetitionPenalty: o.RepetitionPenalty,
 			PresencePenalty: o.PresencePenalty, FrequencyPenalty: o.FrequencyPenalty, LogitBias: o.LogitBias, Seed: o.Seed},
 		MaxTokens: o.MaxTokens, MinTokens: o.MinTokens, Stop: o.Stop, StopTokens: stops, MaxRecursion: o.MaxRecursion, RouterThreshold: o.RouterThreshold, LogProbs: o.LogProbs,
+		Regexp: o.Regexp, JSONSchema: o.JSONSchema,
 	}
 }
 

@@ -31,6 +31,7 @@ type generateCommand struct {
 	threads     int
 	weights     string
 	cacheFormat string
+	schemaFile  string
 }
 
 func newGenerate() *cobra.Command {
@@ -50,6 +51,7 @@ is causal: a token never depends on what follows it. The same seed, options and 
   mor generate model.gguf "Once upon a time" --temperature 0
   mor generate model-folder --prompt-file prompt.txt --max-tokens 100 --stop $'\n\n'
   git diff | mor generate model-folder - --temperature 0   # the best token, always
+  mor generate model-folder "My name: " --regexp '[A-Z][a-z]+'
   mor generate "if err" --max-recursion 1                  # shallower, and faster
   mor generate "if err" --json | jq .mean_depth`,
 		Args: cobra.MaximumNArgs(2),
@@ -66,6 +68,8 @@ is causal: a token never depends on what follows it. The same seed, options and 
 	f.Float64Var(&o.FrequencyPenalty, "frequency-penalty", 0, "the same for each time that they were written (-2 to 2)")
 	f.IntVar(&o.MinTokens, "min-tokens", 0, "the text does not end before so many tokens")
 	f.StringVar(&g.cacheFormat, "cache-format", "fp32", "what keys and values are kept as: fp32, bf16, int8")
+	f.StringVar(&o.Regexp, "regexp", "", "only text that matches this as a whole, unless --max-tokens cuts it")
+	f.StringVar(&g.schemaFile, "json-schema", "", "only JSON that the schema in this file describes")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the draws")
 	f.StringArrayVar(&o.Stop, "stop", nil, "end the text before this (may be given several times)")
 	f.IntVar(&o.MaxTokens, "max-tokens", o.MaxTokens, "most tokens to write (0: until the context is full)")
@@ -95,6 +99,11 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 		o.RouterThreshold = 0 // the model's own
 	case o.RouterThreshold == 0:
 		return fmt.Errorf("--router-threshold: 0: expected a probability between 0 and 1: with 0, every token would take every recursion")
+	}
+	if g.schemaFile != "" {
+		if o.JSONSchema, err = os.ReadFile(g.schemaFile); err != nil {
+			return fmt.Errorf("--json-schema: %w", err)
+		}
 	}
 	if err := o.Validate(); err != nil {
 		return err

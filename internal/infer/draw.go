@@ -31,12 +31,16 @@ func (e *Engine) draw() {
 		switch o := &q.stream.request.Options; {
 		case q.failed != nil:
 			e.finish(q, q.failed)
-		case q.next.ID == e.eot || slices.Contains(o.StopTokens, q.next.ID):
+		case q.over || q.next.ID == e.eot || slices.Contains(o.StopTokens, q.next.ID):
 			q.drawn = false
 			q.end(FinishStop)
 			q.flush()
 			e.finish(q, nil)
 		default:
+			if err := q.advance(e.tok.TokenBytes(q.next.ID)); err != nil {
+				e.finish(q, err)
+				continue
+			}
 			q.tokens = append(q.tokens, q.next.ID)
 		}
 	}
@@ -113,6 +117,11 @@ func (q *Sequence) draw(logits []float32, d *draft, eot int32) {
 	}
 	if q.choice.Tokens < o.MinTokens {
 		forbid(logits, eot, o.StopTokens)
+	}
+	over, err := q.constrain(logits, eot)
+	if err != nil || over {
+		q.failed, q.over = err, over
+		return
 	}
 	q.sampler.draft = d
 	id, err := q.sampler.Sample(logits)

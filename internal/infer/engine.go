@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"mor/internal/grammar"
 	"mor/internal/kernel"
 	"mor/internal/model"
 	"mor/internal/token"
@@ -129,6 +130,7 @@ type Engine struct {
 
 	wake    chan struct{}
 	stopped chan struct{}
+	trie    func() *grammar.Trie // of the vocabulary without control tokens
 
 	// The loop's.
 	queue    []*Stream   // requests that wait
@@ -165,6 +167,14 @@ func NewEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, 
 	if eot, ok := tok.EOT(); ok {
 		e.eot = eot
 	}
+	e.trie = sync.OnceValue(func() *grammar.Trie {
+		return grammar.NewTrie(m.Config.VocabSize, func(id int32) []byte {
+			if tok.IsSpecial(id) {
+				return nil
+			}
+			return tok.TokenBytes(id)
+		})
+	})
 	if err := e.build(); err != nil {
 		return nil, err
 	}
@@ -226,6 +236,12 @@ func (e *Engine) Encode(prompt string) ([]int32, error) {
 // Submit queues a request. It is refused with an OptionError, TooLongError, QueueFullError or ErrClosed. The context ends it in every phase.
 func (e *Engine) Submit(ctx context.Context, r *Request) (*Stream, error) {
 	reason, err := e.check(r)
+	var g *grammar.Grammar
+	if err == nil {
+		if g, err = e.constraint(&r.Options); err != nil {
+			reason = "option"
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -241,7 +257,7 @@ func (e *Engine) Submit(ctx context.Context, r *Request) (*Stream, error) {
 		e.stats.Rejected[reason]++
 		return nil, err
 	}
-	s := &Stream{request: *r, done: make(chan struct{}), more: make(chan struct{}, 1), submitted: time.Now(), ctx: ctx}
+	s := &Stream{request: *r, done: make(chan struct{}), more: make(chan struct{}, 1), submitted: time.Now(), ctx: ctx, grammar: g}
 	e.inbox = append(e.inbox, s)
 	e.waiting++
 	e.tokens += len(r.Prompt)

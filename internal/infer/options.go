@@ -36,6 +36,8 @@ type Options struct {
 	TopLogProbs     int      // so many of the best tokens beside each; implies LogProbs
 	PromptLogProbs  bool     // the same for the prompt's tokens
 	RouterScores    bool     // fill Token.Scores
+	Regexp          string   // the text matches this, as a whole, unless it is broken off; "": anything
+	JSONSchema      []byte   // the text is JSON that this describes; nil: anything
 }
 
 // DefaultOptions continues by up to 256 tokens.
@@ -61,6 +63,9 @@ func (o *Options) Validate() error {
 		return &OptionError{Name: "n", Found: o.N, Expected: fmt.Sprintf("1 to %d", maxSamples)}
 	case o.TopLogProbs < 0 || o.TopLogProbs > maxTopLogProbs:
 		return &OptionError{Name: "top_logprobs", Found: o.TopLogProbs, Expected: fmt.Sprintf("0 to %d", maxTopLogProbs)}
+	}
+	if o.Regexp != "" && o.JSONSchema != nil {
+		return &OptionError{Name: "regexp", Found: "beside a JSON schema", Expected: "one of the two"}
 	}
 	return validateStop(o.Stop)
 }

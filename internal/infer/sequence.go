@@ -1,6 +1,9 @@
 package infer
 
-import "mor/internal/model"
+import (
+	"mor/internal/grammar"
+	"mor/internal/model"
+)
 
 // Sequence is one text in the making: its tokens, what the model has computed of them, and the rows that are under way.
 type Sequence struct {
@@ -22,6 +25,7 @@ type Sequence struct {
 
 	chunk  []int32 // seats of the tokens [done, done+len) that are under way
 	prompt []Token // with what is known about them
+	over   bool    // the grammar lets nothing follow
 	ended  bool
 	failed error
 }
@@ -31,7 +35,7 @@ func (e *Engine) newSequence(s *Stream, index int) *Sequence {
 	e.ids++
 	q := &Sequence{id: e.ids, tables: make([][]int32, len(e.cache.slots)), count: make([]int32, len(e.m.Plan.Segments)), seen: make([]int32, len(e.m.Plan.Segments))}
 	r := &s.request
-	q.stream, q.index, q.decoder = s, index, e.tok.NewDecoder()
+	q.stream, q.index, q.decoder, q.place = s, index, e.tok.NewDecoder(), grammar.Start
 	q.tokens = append(make([]int32, 0, len(r.Prompt)+min(max(r.MaxTokens, 64), 1024)), r.Prompt...)
 	q.depth = make([]int32, 0, cap(q.tokens))
 	q.decoder.Follow(r.Prompt)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"mor/internal/grammar"
 )
 
 // Request asks for texts behind a prompt.
@@ -47,7 +49,8 @@ type Stream struct {
 	err    error
 
 	// The engine's.
-	started time.Time // of the phase at hand
+	started time.Time        // of the phase at hand
+	grammar *grammar.Grammar // that the texts follow; nil: none
 	choices []Choice
 	left    int   // texts that have not ended
 	failure error // what ended one of them

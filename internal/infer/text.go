@@ -3,6 +3,7 @@ package infer
 import (
 	"math"
 
+	"mor/internal/grammar"
 	"mor/internal/token"
 )
 
@@ -48,6 +49,7 @@ type writer struct {
 	drawn   bool  // there is such a token
 	depth   int   // sum over the generated tokens
 	choice  Choice
+	place   grammar.State // in the stream's grammar
 }
 
 // read tells that the model has read the next token, whose depth is known now. It returns whether the text goes on; limit is whether there is
