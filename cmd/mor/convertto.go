@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,7 +115,7 @@ func (c *convertCommand) write(dst string, from *source.Model, m *model.Model, l
 		if err != nil {
 			return err
 		}
-		return gguf.Write(dst, m, gguf.WriteOptions{Type: t, Name: strings.TrimSuffix(dst, ".gguf"), Tokenizer: from.Tokenizer, Stops: from.Stops, ChatTemplate: template})
+		return gguf.Write(dst, m, gguf.WriteOptions{Type: t, Name: strings.TrimSuffix(filepath.Base(dst), ".gguf"), Tokenizer: from.Tokenizer, Stops: from.Stops, ChatTemplate: template})
 	}
 	files := from.Files
 	if len(files) == 0 && c.to == toHuggingFace {

@@ -130,13 +130,18 @@ func (s *Sampler) Sample(logits []float32) (int32, error) {
 		sum += w
 		s.sum[n] = sum
 	}
+	return s.ranked(s.pick(n, sum)).id, nil
+}
+
+// pick draws one of n tokens whose shares add up to sum, by the running sums in s.sum.
+func (s *Sampler) pick(n int, sum float64) int {
 	u := s.uniform() * sum
 	for i := range n - 1 {
 		if u < s.sum[i] {
-			return s.ranked(i).id, nil
+			return i
 		}
 	}
-	return s.ranked(n - 1).id, nil
+	return n - 1
 }
 
 // share is the probability of a logit as a share of the best token's.

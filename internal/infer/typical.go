@@ -70,11 +70,5 @@ func (s *Sampler) drawRanked(total float64) int32 {
 		sum += w
 		s.sum[n] = sum
 	}
-	u := s.uniform() * sum
-	for i := range n - 1 {
-		if u < s.sum[i] {
-			return s.heap[i].id
-		}
-	}
-	return s.heap[n-1].id
+	return s.heap[s.pick(n, sum)].id
 }

@@ -204,7 +204,7 @@ func FuzzTexts(f *testing.F) {
 		at.Dictionary(1, true, at.LZ4, at.Texts(at.LargeString, texts...)), at.Batch(2, at.Zstd, at.Indices(2, 1, 2)), []byte("ARROW1")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<20 {
-			t.Skip()
+			return // larger inputs find nothing else, and take long
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -3,6 +3,7 @@ package gguf
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"mor/internal/kernel"
@@ -165,11 +166,15 @@ func (g *File) Model(cpu *kernel.CPU) (*model.Model, error) {
 	for i := range m.Layout.Tensors {
 		t := &m.Layout.Tensors[i]
 		from, _ := g.Tensor(nameOf(t.Name))
-		if err := g.Float32s(t.Of(m.W), from); err != nil {
+		w := t.Of(m.W)
+		if err := g.Float32s(w, from); err != nil {
 			return nil, err
 		}
-		if heads := rotatedHeads(c, t.Name); heads > 0 {
-			unrotate(t.Of(m.W), heads, c.HeadDim, c.HiddenSize)
+		if turned(t.Name) {
+			d, place, stored := c.HiddenSize, Placement(c, t.Name), slices.Clone(w)
+			for row := range t.Shape[0] {
+				copy(w[place(row)*d:][:d], stored[row*d:])
+			}
 		}
 	}
 	return m, nil
@@ -214,28 +219,4 @@ func ModelName(name string) string {
 		pairs[i], pairs[i+1] = tensorNames[i+1], tensorNames[i]
 	}
 	return strings.NewReplacer(pairs...).Replace(name)
-}
-
-// rotatedHeads is how many heads a tensor has whose rows llama.cpp stores in another order, 0 for others.
-func rotatedHeads(c *model.Config, name string) int {
-	switch {
-	case strings.HasSuffix(name, "q_proj.weight"):
-		return c.NumAttentionHeads
-	case strings.HasSuffix(name, "k_proj.weight"):
-		return c.NumKeyValueHeads
-	}
-	return 0
-}
-
-// unrotate puts the rows of each head w[e, d] in the order of Hugging Face, whose RoPE turns rows i and i+e/2: llama.cpp's turns 2i and 2i+1.
-func unrotate(w []float32, heads, e, d int) {
-	head := make([]float32, e*d)
-	for h := range heads {
-		at := w[h*e*d : (h+1)*e*d]
-		copy(head, at)
-		for i := range e / 2 {
-			copy(at[i*d:(i+1)*d], head[2*i*d:])
-			copy(at[(e/2+i)*d:(e/2+i+1)*d], head[(2*i+1)*d:(2*i+2)*d])
-		}
-	}
 }

@@ -2,6 +2,7 @@ package gguf
 
 import (
 	"fmt"
+	"strings"
 
 	"mor/internal/model"
 )
@@ -27,11 +28,17 @@ func (g *File) Rows(buf []byte, name string, first, n int) ([]byte, error) {
 	return buf, nil
 }
 
-// Placement tells where a row of a file's matrix belongs in the model's: rows that turn in pairs stand in another order (see unrotate).
+// Placement tells where a row of a file's matrix belongs in the model's. The rows of queries and keys stand in another order: RoPE turns rows i and i+e/2 of a
+// head of the model, as in Hugging Face's order, and rows 2i and 2i+1 of llama.cpp's.
 func Placement(c *model.Config, name string) func(row int) int {
-	if rotatedHeads(c, name) == 0 {
+	if !turned(name) {
 		return func(row int) int { return row }
 	}
 	e := c.HeadDim
 	return func(row int) int { return row/e*e + row%e%2*(e/2) + row%e/2 }
+}
+
+// turned tells whether RoPE turns what a matrix computes.
+func turned(name string) bool {
+	return strings.HasSuffix(name, "q_proj.weight") || strings.HasSuffix(name, "k_proj.weight")
 }

@@ -83,9 +83,12 @@ func Write(path string, m *model.Model, o WriteOptions) error {
 // writeTensor writes the values of a tensor, and zeros up to the alignment.
 func writeTensor(w io.Writer, m *model.Model, t *model.Tensor, matrices quant.Type) error {
 	values := t.Of(m.W)
-	if heads := rotatedHeads(m.Config, t.Name); heads > 0 {
-		values = append([]float32(nil), values...)
-		rotate(values, heads, m.Config.HeadDim, m.Config.HiddenSize)
+	if turned(t.Name) {
+		d, place := m.Config.HiddenSize, Placement(m.Config, t.Name)
+		values = make([]float32, t.Len)
+		for row := range t.Shape[0] {
+			copy(values[row*d:][:d], t.Of(m.W)[place(row)*d:])
+		}
 	}
 	kind := TypeOf(matrices, t.Name, t.Shape)
 	for i, x := range values {
@@ -100,19 +103,6 @@ func writeTensor(w io.Writer, m *model.Model, t *model.Tensor, matrices quant.Ty
 }
 
 func aligned(n int64) int64 { return (n + defaultAlignment - 1) / defaultAlignment * defaultAlignment }
-
-// rotate puts the rows of each head w[e, d] in the order of llama.cpp: it undoes unrotate.
-func rotate(w []float32, heads, e, d int) {
-	head := make([]float32, e*d)
-	for h := range heads {
-		at := w[h*e*d : (h+1)*e*d]
-		copy(head, at)
-		for i := range e / 2 {
-			copy(at[2*i*d:(2*i+1)*d], head[i*d:(i+1)*d])
-			copy(at[(2*i+1)*d:(2*i+2)*d], head[(e/2+i)*d:(e/2+i+1)*d])
-		}
-	}
-}
 
 // ropeFactors are what llama.cpp divides the frequencies of RoPE by.
 func ropeFactors(c *model.Config) []float32 {

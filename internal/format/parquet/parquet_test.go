@@ -155,7 +155,7 @@ func FuzzTexts(f *testing.F) {
 	f.Add([]byte("PAR1\x15\x00\x19\xfc\xff\xff\xff\xff\x0f\x0c\x00\x0a\x00\x00\x00PAR1"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<20 {
-			t.Skip()
+			return // larger inputs find nothing else, and take long
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
