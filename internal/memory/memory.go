@@ -6,9 +6,11 @@ import "unsafe"
 // hugePage is the size from which a slice is worth a huge page, and the alignment of one.
 const hugePage = 2 << 20
 
-// Make returns a slice of n zeros, like make, and asks the system to back it by huge pages where it is large enough to have any. T holds no pointers.
+// Make returns a slice of n zeros, like make, and asks the system to back it by huge pages where it is large enough to have any. Whole ones take no memory
+// until they are written to, also where the slice lies on memory that was used before, which make has cleared. T holds no pointers.
 func Make[T any](n int) []T {
 	s := make([]T, n)
+	Release(s)
 	if n > 0 {
 		advise(unsafe.Pointer(&s[0]), uintptr(n)*unsafe.Sizeof(s[0]))
 	}
