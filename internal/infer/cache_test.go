@@ -191,16 +191,33 @@ func runAll(t *testing.T, m *model.Model, tok *token.Tokenizer, ec *engineCase) 
 		}
 	})
 	out := make([][]infer.Token, len(requests))
-	var wg sync.WaitGroup
-	for i, r := range requests {
-		s, err := e.Submit(t.Context(), &r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ec.alone {
+	if ec.alone {
+		for i := range requests {
+			s, err := e.Submit(t.Context(), &requests[i])
+			if err != nil {
+				t.Fatal(err)
+			}
 			out[i], _, _ = receive(t, s)
-			continue
 		}
+	} else {
+		receiveTogether(t, e, requests, out)
+	}
+	if st := e.Stats(); ec.preempts && st.Preempted == 0 || ec.reuses && st.PrefixHits == 0 {
+		t.Errorf("%s: %d preempted, %d prefixes used again: the case tests nothing", ec.name, st.Preempted, st.PrefixHits)
+	}
+	e.Close()
+	return out
+}
+
+// receiveTogether runs requests that arrive at once, so that how many are under way together does not depend on the clock.
+func receiveTogether(t *testing.T, e *infer.Engine, requests []infer.Request, out [][]infer.Token) {
+	t.Helper()
+	streams, err := e.SubmitTogether(t.Context(), requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i, s := range streams {
 		wg.Go(func() {
 			for tk, err := range s.Tokens() {
 				if err != nil {
@@ -211,11 +228,6 @@ func runAll(t *testing.T, m *model.Model, tok *token.Tokenizer, ec *engineCase) 
 		})
 	}
 	wg.Wait()
-	if st := e.Stats(); ec.preempts && st.Preempted == 0 || ec.reuses && st.PrefixHits == 0 {
-		t.Errorf("%s: %d preempted, %d prefixes used again: the case tests nothing", ec.name, st.Preempted, st.PrefixHits)
-	}
-	e.Close()
-	return out
 }
 
 // TestGoldenGreedy compares depths and tokens with the reference's.

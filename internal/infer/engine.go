@@ -244,6 +244,11 @@ func (e *Engine) Submit(ctx context.Context, r *Request) (*Stream, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.accept(ctx, r, g, reason, err)
+}
+
+// accept queues a request unless err refuses it, or the queue does. e.mu is held.
+func (e *Engine) accept(ctx context.Context, r *Request, g *grammar.Grammar, reason string, err error) (*Stream, error) {
 	switch {
 	case err != nil:
 	case e.closed:
