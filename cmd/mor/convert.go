@@ -147,19 +147,18 @@ func (c *convertCommand) run(cmd *cobra.Command, src, dst string) error {
 	defer cpu.Close()
 	out := &conversion{Source: src, Destination: dst}
 	var m *model.Model
+	var kept folder.SaveOptions
 	if c.from != "" {
-		m, out.Reference, err = reference.Convert(src, cpu, reference.Options{KeepUntied: c.keepUntied})
+		if m, out.Reference, err = reference.Convert(src, cpu, reference.Options{KeepUntied: c.keepUntied}); err == nil {
+			kept.Tokenizer, err = folder.Tokenizer(src)
+		}
 	} else {
-		m, err = c.recursive(cmd, cpu, out)
+		m, kept, err = c.recursive(cmd, cpu, out)
 	}
 	if err != nil {
 		return err
 	}
-	tok, err := source.Tokenizer(out.Source)
-	if err != nil {
-		return err
-	}
-	if err := folder.Save(dst, m, folder.SaveOptions{Tokenizer: tok}); err != nil {
+	if err := folder.Save(dst, m, kept); err != nil {
 		return err
 	}
 	out.Config, out.Parameters = m.Config, m.Layout.Size
@@ -168,7 +167,7 @@ func (c *convertCommand) run(cmd *cobra.Command, src, dst string) error {
 		enc.SetIndent("", " ")
 		return enc.Encode(out)
 	}
-	out.print(cmd.OutOrStdout(), tok != nil)
+	out.print(cmd.OutOrStdout(), kept.Tokenizer != nil)
 	return nil
 }
 
@@ -232,18 +231,19 @@ func checkPaths(src, dst string) error {
 	return nil
 }
 
-// recursive makes a model from the vanilla one in the source folder.
-func (c *convertCommand) recursive(cmd *cobra.Command, cpu *kernel.CPU, out *conversion) (*model.Model, error) {
+// recursive makes a model from the vanilla source, and returns what is kept of it.
+func (c *convertCommand) recursive(cmd *cobra.Command, cpu *kernel.CPU, out *conversion) (*model.Model, folder.SaveOptions, error) {
+	var kept folder.SaveOptions
 	o, err := c.options(cmd.Flags())
 	if err != nil {
-		return nil, err
+		return nil, kept, err
 	}
 	if out.Source, err = resolveModel(out.Source); err != nil {
-		return nil, err
+		return nil, kept, err
 	}
 	src, err := source.Open(out.Source, cpu)
 	if err != nil {
-		return nil, err
+		return nil, kept, err
 	}
 	if lora := o.Recursion.LoRA; lora != nil && lora.Targets == nil {
 		lora.Targets = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -253,10 +253,10 @@ func (c *convertCommand) recursive(cmd *cobra.Command, cpu *kernel.CPU, out *con
 	}
 	m, report, err := uptrain.Convert(src.Model, o)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", out.Source, err)
+		return nil, kept, fmt.Errorf("%s: %w", out.Source, err)
 	}
 	out.Uptrain = report
-	return m, nil
+	return m, folder.SaveOptions{Tokenizer: src.Tokenizer, Files: src.Files}, nil
 }
 
 // options merges the flags into what uptraining needs: defaults, flags of their own, then --set.

@@ -99,6 +99,9 @@ func TestConvertToGGUF(t *testing.T) {
 			if a, b := from.Tokenizer.Encode(text), to.Tokenizer.Encode(text); !slices.Equal(a, b) {
 				t.Errorf("tokens %v, want %v", b, a)
 			}
+			if a, b := from.Tokenizer.VocabSize(), to.Tokenizer.VocabSize(); a != b {
+				t.Errorf("%d tokens, want %d: what fills the rows of the embedding is none", b, a)
+			}
 			if !slices.Equal(from.Stops, to.Stops) {
 				t.Errorf("stop tokens %v, want %v", to.Stops, from.Stops)
 			}
@@ -194,5 +197,18 @@ func TestConvertToRefuses(t *testing.T) {
 		if left, _ := filepath.Glob(dst + "*"); len(left) > 0 {
 			t.Fatalf("%v left %v behind", c.args, left)
 		}
+	}
+}
+
+// TestRecursiveKeepsFiles: what lies beside the weights of the source, chat template and stop tokens among them, lies beside those of the recursive model.
+func TestRecursiveKeepsFiles(t *testing.T) {
+	src, dst := ggufSource(t), filepath.Join(t.TempDir(), "recursive")
+	if _, err := command("convert", "--recursive", "cycle", "--num-recursion", "2", src, dst); err != nil {
+		t.Fatal(err)
+	}
+	from, to := openSource(t, src), openSource(t, dst)
+	template, err := to.Files.ChatTemplate()
+	if err != nil || template != "{{ messages }}" || !slices.Equal(from.Stops, to.Stops) || to.Tokenizer == nil {
+		t.Errorf("template %q, %v; stop tokens %v, want %v", template, err, to.Stops, from.Stops)
 	}
 }

@@ -74,7 +74,10 @@ func (g *File) vocabulary(sentence bool) (*vocabulary, error) {
 		return nil, fmt.Errorf("tokenizer.ggml.token_type: %d values for %d tokens", len(v.types), len(v.tokens))
 	}
 	for id, kind := range v.types {
-		if kind == tokenControl || kind == tokenUserDefined || kind == tokenUnknown {
+		switch {
+		case kind == tokenUnused && v.tokens[id] == filler(id):
+			v.tokens[id] = "" // no token, but a row of the embedding
+		case kind == tokenControl || kind == tokenUserDefined || kind == tokenUnknown:
 			v.added = append(v.added, token.AddedToken{ID: int32(id), Content: v.tokens[id], Special: kind != tokenUserDefined})
 		}
 	}

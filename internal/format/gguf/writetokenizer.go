@@ -69,7 +69,7 @@ func (e *encoder) tokens(texts []string, added []token.AddedToken, unknown int32
 		}
 		switch {
 		case text == "":
-			text, kinds[id] = fmt.Sprintf("[PAD%d]", id), tokenUnused
+			text, kinds[id] = filler(id), tokenUnused
 		case sentence && len(text) == 6 && strings.HasPrefix(text, "<0x"):
 			kinds[id] = tokenByte
 		default:
@@ -91,6 +91,9 @@ func (e *encoder) tokens(texts []string, added []token.AddedToken, unknown int32
 		e.u32(k)
 	}
 }
+
+// filler is the text of an id without a token: every row of the embedding has one in a file.
+func filler(id int) string { return fmt.Sprintf("[PAD%d]", id) }
 
 // special writes the special tokens and the chat template.
 func (e *encoder) special(o *WriteOptions) {
