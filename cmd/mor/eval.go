@@ -289,7 +289,7 @@ func (e *evalCommand) runTasks(ctx context.Context, m *model.Model, tok *token.T
 		for _, mode := range modes {
 			o := e.task
 			o.Mode, o.Context = mode, e.options.Context
-			o.Progress = func(done, total int64) { e.bar.set(fmt.Sprintf("%s %s", t.Name, mode.Routing), done, total, false) }
+			o.Progress = func(done, total int64) { e.bar.say(fmt.Sprintf("%s %s", t.Name, mode.Routing), done, total) }
 			r, err := eval.RunTask(ctx, m, tok, t, o)
 			e.bar.finish()
 			if err != nil {
@@ -382,7 +382,7 @@ func (e *evalCommand) curve(c *model.Config, thresholds bool) []model.Mode {
 func (e *evalCommand) measure(report *evalReport, c *model.Config, modes []model.Mode, run func(model.Mode, func(done, total int64)) (*eval.Result, error)) error {
 	each := func(to *[]*eval.Result, modes []model.Mode) error {
 		for _, mode := range modes {
-			r, err := run(mode, func(done, total int64) { e.bar.set(fmt.Sprintf("eval %s", mode.Routing), done, total, false) })
+			r, err := run(mode, func(done, total int64) { e.bar.say(fmt.Sprintf("eval %s", mode.Routing), done, total) })
 			e.bar.finish()
 			if err != nil {
 				return err

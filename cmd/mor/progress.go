@@ -13,6 +13,25 @@ import (
 type progress struct {
 	bar   *progressbar.ProgressBar
 	stage string
+	said  time.Time // of the last plain line
+}
+
+// sayEvery is how often long work writes a plain line where there is no terminal.
+const sayEvery = 30 * time.Second
+
+// say is set for work that prints nothing until its end: elsewhere than on a terminal it writes a line now and then.
+func (p *progress) say(stage string, done, total int64) {
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		p.set(stage, done, total, false)
+		return
+	}
+	if p.stage != stage {
+		p.stage, p.said = stage, time.Now()
+	}
+	if time.Since(p.said) >= sayEvery {
+		fmt.Fprintf(os.Stderr, "%s: %s of %s\n", stage, group(done), group(total))
+		p.said = time.Now()
+	}
 }
 
 // set moves the bar of a stage; another stage starts another bar.
