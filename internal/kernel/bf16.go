@@ -79,10 +79,9 @@ func (c *CPU) LinearBackwardWeightBF16(dw, dy, x []float32, n, in, out int) {
 		c.transposedGeneric(dw, dy, x, n, in, out)
 		return
 	}
-	const part = 4 * blockK // rows whose packed operands stay in the outer cache
 	w, tile := AVX512BF16.panel(), AVX512BF16.tallest()
-	for p := 0; p < n; p += part {
-		k := min(part, n-p)
+	for p := 0; p < n; p += partK {
+		k := min(partK, n-p)
 		pairs := even(k) / 2
 		c.task.packedA = grow(c.task.packedA, (out+tile-1)/tile*tile*pairs)
 		c.packPairs(c.task.packedA, dy[p*out:], tile, out, k, true)

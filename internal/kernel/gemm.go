@@ -13,7 +13,8 @@ import (
 const (
 	blockK = 576     // of k: a panel of b stays in the inner caches, with the rows of a that meet it
 	blockN = 576     // columns of a task
-	partN  = 1 << 21 // values of b that are packed at once
+	partN  = 1 << 21 // values of an operand that are packed at once
+	partK  = 1024    // rows of a gradient of weights that are packed at once
 	align  = 16      // values of a cache line
 
 	aliasing = 1024 // values: rows so far apart, or a multiple of it, share few places of a cache and drive each other out
@@ -74,17 +75,21 @@ func evenly(n, most int) int {
 	return ((n+count-1)/count + 3) &^ 3
 }
 
-// transposedProduct adds aᵀ·b to dst[m,n], with a[k,m] and b[k,n]. It goes through k in parts, so that what is packed of both stays in the outer cache.
+// transposedProduct adds aᵀ·b to dst[m,n], with a[k,m] and b[k,n]. It goes through k and m in parts, so that what is packed of both stays in the outer
+// cache.
 func (c *CPU) transposedProduct(dst, a, b []float32, m, n, k int) {
-	const part = 1024
 	tall := c.level.tall()
-	for p := 0; p < k; p += part {
-		kp := min(part, k-p)
-		c.task.packedA = grow(c.task.packedA, (m+tall-1)/tall*tall*kp)
-		c.packPlain(c.task.packedA, a[p*m:], m, tall, m, kp)
+	for p := 0; p < k; p += partK {
+		kp := min(partK, k-p)
 		c.task.packed = grow(c.task.packed, c.level.packedLen(n, kp))
 		c.packPlain(c.task.packed, b[p*n:], n, c.level.panel(), n, kp)
-		c.multiply(c.level, dst, n, operandA{c.task.packedA, tall, true}, c.task.packed, m, n, kp, true)
+		rows := max(partN/kp/tall, 1) * tall
+		for i := 0; i < m; i += rows {
+			mi := min(rows, m-i)
+			c.task.packedA = grow(c.task.packedA, (mi+tall-1)/tall*tall*kp)
+			c.packPlain(c.task.packedA, a[p*m+i:], m, tall, mi, kp)
+			c.multiply(c.level, dst[i*n:], n, operandA{c.task.packedA, tall, true}, c.task.packed, mi, n, kp, true)
+		}
 	}
 }
 
@@ -181,8 +186,10 @@ func (c *CPU) multiply(level Level, dst []float32, ldc int, a operandA, packed [
 	t.wide = (evenly(n, blockN) + level.panel() - 1) / level.panel() * level.panel()
 	t.across = (n + t.wide - 1) / t.wide
 	t.tall = level.taskHeight(m, t.across, c.pool.Workers())
-	t.copies = !a.packed && a.ld%aliasing == 0 && k%align == 0 && m > 1
-	t.scratch = c.scratch(t.copies)
+	t.edge = c.edgeTiles()
+	if !a.packed && a.ld%aliasing == 0 && k%align == 0 && m > 1 {
+		t.copied = c.copies()
+	}
 	c.pool.Run((m+t.tall-1)/t.tall*t.across, 1, t)
 	*t = multiplyTask{}
 }
@@ -205,27 +212,27 @@ func (l Level) taskHeight(m, across, workers int) int {
 	return best
 }
 
-// scratch returns each worker's memory, with room for rows of a where they are copied.
-func (c *CPU) scratch(rows bool) []blockScratch {
-	if c.task.scratch == nil {
-		c.task.scratch = make([]blockScratch, c.pool.Workers())
+// edgeTiles returns a scratch tile for each worker.
+func (c *CPU) edgeTiles() []edgeTile {
+	if c.task.edge == nil {
+		c.task.edge = make([]edgeTile, c.pool.Workers())
 	}
-	for i := range c.task.scratch {
-		if s := &c.task.scratch[i]; rows && s.rows == nil {
-			s.rows = grow(nil, c.level.tall()*(blockK+align))
+	return c.task.edge
+}
+
+// copies returns each worker's memory for the rows of a task.
+func (c *CPU) copies() [][]float32 {
+	if c.task.copied == nil {
+		c.task.copied = make([][]float32, c.pool.Workers())
+		for i := range c.task.copied {
+			c.task.copied[i] = grow(nil, c.level.tall()*(blockK+align))
 		}
 	}
-	return c.task.scratch
+	return c.task.copied
 }
 
 // edgeTile is a whole tile for columns that c does not have all of.
 type edgeTile [14 * 32]float32
-
-// blockScratch is one worker's memory.
-type blockScratch struct {
-	edge edgeTile
-	rows []float32 // rows of a, copied
-}
 
 type multiplyTask struct {
 	dst        []float32
@@ -235,30 +242,30 @@ type multiplyTask struct {
 	m, n, k    int
 	acc        bool
 	level      Level
-	tall, wide int  // rows and columns of a task
-	across     int  // tasks side by side
-	copies     bool // rows of a lie at a distance that is bad for caches: a task copies those that it needs
-	scratch    []blockScratch
+	tall, wide int // rows and columns of a task
+	across     int // tasks side by side
+	edge       []edgeTile
+	copied     [][]float32 // where the rows of a lie at a distance that is bad for caches: a task copies those that it needs
 }
 
 func (t *multiplyTask) Do(worker, lo, hi int) {
 	for task := lo; task < hi; task++ {
 		i, j := task/t.across*t.tall, task%t.across*t.wide
-		t.block(i, min(i+t.tall, t.m), j, min(j+t.wide, t.n), &t.scratch[worker])
+		t.block(i, min(i+t.tall, t.m), j, min(j+t.wide, t.n), worker)
 	}
 }
 
 // block computes the rows [i0, i1) and columns [j0, j1), the panel of b in the inner caches while the tiles go by.
-func (t *multiplyTask) block(i0, i1, j0, j1 int, s *blockScratch) {
+func (t *multiplyTask) block(i0, i1, j0, j1, worker int) {
 	w, depth := t.level.panel(), evenly(t.k, blockK)
-	if t.copies {
+	if t.copied != nil {
 		depth = depth/(2*align)*2*align + align // rows an odd number of cache lines apart
 	}
 	for p := 0; p < t.k; p += depth {
 		k, acc := min(depth, t.k-p), t.acc || p > 0
 		a, first, at := t.a, 0, p
-		if t.copies {
-			a, first, at = operandA{s.rows, k, false}, i0, 0
+		if t.copied != nil {
+			a, first, at = operandA{t.copied[worker], k, false}, i0, 0
 			t.level.packRows(&a.data[0], 0, &t.a.data[i0*t.a.ld+p], 4*t.a.ld, i1-i0, 1, k)
 		}
 		for j := j0; j < j1; j += w {
@@ -274,7 +281,7 @@ func (t *multiplyTask) block(i0, i1, j0, j1 int, s *blockScratch) {
 				if j+w <= t.n {
 					t.level.gemm(rows, t.a.packed, &t.dst[i*t.ldc+j], 4*t.ldc, rowsOfA, 4*a.ld, b, k, acc)
 				} else {
-					t.edgeTile(&s.edge, rows, i, j, rowsOfA, 4*a.ld, b, k, acc)
+					t.edgeTile(&t.edge[worker], rows, i, j, rowsOfA, 4*a.ld, b, k, acc)
 				}
 				i += rows
 			}

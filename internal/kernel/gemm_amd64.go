@@ -45,11 +45,6 @@ func gemmCols1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, 
 // fmaPeakAVX2 does n rounds of 12 independent multiply-adds of 8 lanes.
 func fmaPeakAVX2(n int)
 
-// packRowsAVX2 copies rows, which lie lds bytes apart, into panels, which lie ldd bytes apart and take units of 16 values of each row.
-//
-//go:noescape
-func packRowsAVX2(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
-
 // gemmRows14AVX512 computes a tile of 14 rows and 32 columns.
 //
 //go:noescape
@@ -102,11 +97,6 @@ func gemmCols1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int
 
 // fmaPeakAVX512 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512(n int)
-
-// packRowsAVX512 copies rows, which lie lds bytes apart, into panels, which lie ldd bytes apart and take units of 16 values of each row.
-//
-//go:noescape
-func packRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
 
 // gemmRows14AVX512BF16 computes a tile of 14 rows and 32 columns.
 //
@@ -161,10 +151,15 @@ func gemmCols1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k
 // fmaPeakAVX512BF16 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512BF16(n int)
 
-// packRowsAVX512BF16 copies rows, which lie lds bytes apart, into panels, which lie ldd bytes apart and take units of 16 values of each row.
+// packRowsAVX2 copies rows, which lie lds bytes apart, into panels, which lie ldd bytes apart and take units of 16 values of each row.
 //
 //go:noescape
-func packRowsAVX512BF16(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
+func packRowsAVX2(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
+
+// packRowsAVX512 copies rows, which lie lds bytes apart, into panels, which lie ldd bytes apart and take units of 16 values of each row.
+//
+//go:noescape
+func packRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
 
 // transpose8AVX2 writes dst[p, 0:8] = src[0:8, p] for 8*blocks values of p. Rows of dst lie ldd bytes apart, those of src lds.
 //

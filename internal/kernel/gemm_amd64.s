@@ -1050,47 +1050,6 @@ rounds:
 	VZEROUPPER
 	RET
 
-// func packRowsAVX2(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
-// Requires: AVX
-TEXT ·packRowsAVX2(SB), NOSPLIT, $0-56
-	MOVQ dst+0(FP), AX
-	MOVQ ldd+8(FP), CX
-	MOVQ src+16(FP), DX
-	MOVQ lds+24(FP), BX
-	MOVQ rows+32(FP), SI
-	MOVQ panels+40(FP), DI
-	MOVQ units+48(FP), R8
-
-row:
-	MOVQ DX, R9
-	MOVQ AX, R10
-	MOVQ DI, R11
-
-panel:
-	MOVQ R10, R12
-	MOVQ R8, R13
-
-unit:
-	VMOVUPS (R9), Y0
-	VMOVUPS Y0, (R12)
-	VMOVUPS 32(R9), Y0
-	VMOVUPS Y0, 32(R12)
-	ADDQ    $0x40, R9
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNZ     unit
-	ADDQ    CX, R10
-	DECQ    R11
-	JNZ     panel
-	ADDQ    BX, DX
-	MOVQ    R8, R13
-	SHLQ    $0x06, R13
-	ADDQ    R13, AX
-	DECQ    SI
-	JNZ     row
-	VZEROUPPER
-	RET
-
 // func gemmRows14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 // Requires: AVX, AVX512F
 TEXT ·gemmRows14AVX512(SB), NOSPLIT, $0-56
@@ -2994,45 +2953,6 @@ rounds:
 	VFMADD231PS Z0, Z0, Z12
 	DECQ        AX
 	JNZ         rounds
-	VZEROUPPER
-	RET
-
-// func packRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
-// Requires: AVX, AVX512F
-TEXT ·packRowsAVX512(SB), NOSPLIT, $0-56
-	MOVQ dst+0(FP), AX
-	MOVQ ldd+8(FP), CX
-	MOVQ src+16(FP), DX
-	MOVQ lds+24(FP), BX
-	MOVQ rows+32(FP), SI
-	MOVQ panels+40(FP), DI
-	MOVQ units+48(FP), R8
-
-row:
-	MOVQ DX, R9
-	MOVQ AX, R10
-	MOVQ DI, R11
-
-panel:
-	MOVQ R10, R12
-	MOVQ R8, R13
-
-unit:
-	VMOVUPS (R9), Z0
-	VMOVUPS Z0, (R12)
-	ADDQ    $0x40, R9
-	ADDQ    $0x40, R12
-	DECQ    R13
-	JNZ     unit
-	ADDQ    CX, R10
-	DECQ    R11
-	JNZ     panel
-	ADDQ    BX, DX
-	MOVQ    R8, R13
-	SHLQ    $0x06, R13
-	ADDQ    R13, AX
-	DECQ    SI
-	JNZ     row
 	VZEROUPPER
 	RET
 
@@ -6718,9 +6638,50 @@ rounds:
 	VZEROUPPER
 	RET
 
-// func packRowsAVX512BF16(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
+// func packRowsAVX2(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
+// Requires: AVX
+TEXT ·packRowsAVX2(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ ldd+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ panels+40(FP), DI
+	MOVQ units+48(FP), R8
+
+row:
+	MOVQ DX, R9
+	MOVQ AX, R10
+	MOVQ DI, R11
+
+panel:
+	MOVQ R10, R12
+	MOVQ R8, R13
+
+unit:
+	VMOVUPS (R9), Y0
+	VMOVUPS Y0, (R12)
+	VMOVUPS 32(R9), Y0
+	VMOVUPS Y0, 32(R12)
+	ADDQ    $0x40, R9
+	ADDQ    $0x40, R12
+	DECQ    R13
+	JNZ     unit
+	ADDQ    CX, R10
+	DECQ    R11
+	JNZ     panel
+	ADDQ    BX, DX
+	MOVQ    R8, R13
+	SHLQ    $0x06, R13
+	ADDQ    R13, AX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func packRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, panels int, units int)
 // Requires: AVX, AVX512F
-TEXT ·packRowsAVX512BF16(SB), NOSPLIT, $0-56
+TEXT ·packRowsAVX512(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), AX
 	MOVQ ldd+8(FP), CX
 	MOVQ src+16(FP), DX

@@ -97,7 +97,8 @@ type tasks struct {
 	roundPair roundPairsTask
 	pairs     pairTask
 	bf16      bf16Task
-	scratch   []blockScratch // by worker
+	edge      []edgeTile  // by worker
+	copied    [][]float32 // by worker
 	pack      packTask
 	multiply  multiplyTask
 	linear    linearTask

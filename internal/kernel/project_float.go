@@ -17,8 +17,8 @@ type floatTask struct {
 	acc    bool
 	panels int
 	level  Level
-	edge   []blockScratch // by worker
-	pairs  []byte         // [n][stride] x in bfloat16, where products of pairs want it
+	edge   []edgeTile // by worker
+	pairs  []byte     // [n][stride] x in bfloat16, where products of pairs want it
 	stride int
 }
 
@@ -28,7 +28,7 @@ const floatRows = 112
 // projectFloat is project for types that need no integers.
 func (c *CPU) projectFloat(y, x []float32, ws []*Matrix, n, ldy int, acc bool) {
 	t := &c.task.float
-	*t = floatTask{y: y, x: x, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), level: c.level, edge: c.scratch(false)}
+	*t = floatTask{y: y, x: x, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), level: c.level, edge: c.edgeTiles()}
 	if c.bf16 && ws[0].Type == quant.BF16 {
 		t.pairs, t.stride = c.roundRows(x, n, ws[0].In)
 	}
@@ -41,7 +41,7 @@ func (t *floatTask) Do(worker, lo, hi int) {
 	for item := lo; item < hi; item++ {
 		from := item / t.panels * floatRows
 		w, panel, col := findPanel(t.w, item%t.panels)
-		t.panel(w, panel, col, from, min(from+floatRows, t.n), &t.edge[worker].edge)
+		t.panel(w, panel, col, from, min(from+floatRows, t.n), &t.edge[worker])
 	}
 }
 

@@ -2,7 +2,10 @@ package kernel
 
 // Scratch is how many bytes the products with a matrix w[out,in], forward and backward, lay out of their operands at once, for n rows.
 func Scratch(n, in, out int) int64 {
-	return 4 * int64(out) * int64(in+min(n, 2*blockK)) * 5 / 4 // grow leaves a quarter of room
+	rows := min(n, partK)
+	packed := max(min(in*out, partN), in*rows)
+	packedA := min(out*rows, partN)
+	return 4 * int64(packed+packedA) * 5 / 4 // grow leaves a quarter of room
 }
 
 // AttentionScratch is how many bytes the backward of attention takes for so many sequences of n tokens each.

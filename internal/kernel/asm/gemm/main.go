@@ -36,6 +36,8 @@ func main() {
 			l.tile(rows, true)
 		}
 		l.peak()
+	}
+	for _, l := range levels[:2] {
 		l.packRows()
 	}
 	transpose8()
