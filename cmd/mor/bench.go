@@ -29,11 +29,13 @@ func newBenchKernels() *cobra.Command {
 	var threads []int
 	var shapes []string
 	var asJSON bool
+	var dtype string
 	cmd := &cobra.Command{
 		Use:   "kernels",
-		Short: "Matrix products: GFLOP/s and the share of the fp32 peak, which is measured first and beside each repetition",
+		Short: "Matrix products: GFLOP/s and the share of the peak of their type, which is measured first and beside each repetition",
 		Example: `  mor bench kernels
   mor bench kernels --shape 2048x576x1536 --threads 1 --threads 2 --repetitions 20
+  mor bench kernels --dtype bf16
   MOR_CPU=avx2 mor bench kernels --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,17 +53,22 @@ func newBenchKernels() *cobra.Command {
 			if repetitions < 1 {
 				return fmt.Errorf("--repetitions %d: expected at least 1", repetitions)
 			}
-			return benchKernels(cmd.OutOrStdout(), list, threads, repetitions, asJSON)
+			d, err := model.ParseDtype(dtype)
+			if err != nil {
+				return fmt.Errorf("--%w", err)
+			}
+			return benchKernels(cmd.OutOrStdout(), list, threads, repetitions, d, asJSON)
 		},
 	}
 	cmd.Flags().IntVar(&repetitions, "repetitions", 5, "repetitions of each product; medians are shown")
 	cmd.Flags().IntSliceVar(&threads, "threads", []int{1, 2}, "numbers of threads")
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "rows x in x out (default: those of the models)")
+	cmd.Flags().StringVar(&dtype, "dtype", "fp32", "type of the operands: fp32 or bf16")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON Lines")
 	return cmd
 }
 
-func benchKernels(w io.Writer, shapes [][3]int, threads []int, repetitions int, asJSON bool) error {
+func benchKernels(w io.Writer, shapes [][3]int, threads []int, repetitions int, dtype model.Dtype, asJSON bool) error {
 	cpu, err := openCPU(0)
 	if err != nil {
 		return err
@@ -72,7 +79,7 @@ func benchKernels(w io.Writer, shapes [][3]int, threads []int, repetitions int, 
 	if err := printMachine(w, enc, machine, asJSON); err != nil {
 		return err
 	}
-	return bench.Products(cpu.Level(), threads, shapes, repetitions, func(p bench.Product) {
+	return bench.Products(cpu.Level(), threads, shapes, repetitions, dtype, func(p bench.Product) {
 		if asJSON {
 			_ = enc.Encode(p) // standard output: nothing can be done about its loss
 			return
@@ -85,7 +92,8 @@ func printMachine(w io.Writer, enc *json.Encoder, m bench.Machine, asJSON bool) 
 	if asJSON {
 		return enc.Encode(m)
 	}
-	_, err := fmt.Fprintf(w, "%s, %d cores, %s, %s\nfp32 peak %.1f GFLOP/s with 1 thread, %.1f with %d\n\n", m.CPU, m.Cores, m.Level, m.Go, m.PeakOne/1e9, m.Peak/1e9, m.Threads)
+	_, err := fmt.Fprintf(w, "%s, %d cores, %s, %s\nfp32 peak %.1f GFLOP/s with 1 thread, %.1f with %d; bf16 %.1f and %.1f\n\n", m.CPU, m.Cores, m.Level, m.Go,
+		m.PeakOne/1e9, m.Peak/1e9, m.Threads, m.BF16One/1e9, m.BF16/1e9)
 	return err
 }
 
@@ -97,6 +105,7 @@ type stepBench struct {
 	layers         int
 	threads        int
 	recompute      string
+	dtype          string
 	moments        string
 	json           bool
 }
@@ -105,7 +114,7 @@ func newBenchStep() *cobra.Command {
 	b := &stepBench{}
 	cmd := &cobra.Command{
 		Use:   "step",
-		Short: "Training steps on random tokens: tokens/s, share of the fp32 peak, peak memory",
+		Short: "Training steps on random tokens: tokens/s, share of the peak of their products, peak memory",
 		Example: `  mor bench step --size 135m --kind expert --batch 1x2048
   mor bench step --size 135m --kind vanilla,expert --layers 32 --batch 4x512 --json
   mor bench step --size 135m --layers 32 --batch 1x2048 --kind expert,expert+kv_sharing,expert+kv_update`,
@@ -114,7 +123,7 @@ Beside each model stands what it saves of the FLOPs and of the time of the first
 each step, so that a machine which is shared does not decide. FLOPs are counted at the depths that the tokens of the step took.
 
 Under each model stands its roofline table: each kernel of a step with its calls and the time of one, its share of the step, what it reaches, and how
-much that is of the peak of its kind, measured in the same minutes: of the fp32 multiply-adds for products (with the part of the time that lays out
+much that is of the peak of its kind, measured in the same minutes: of the multiply-adds of its type for products (with the part of the time that lays out
 operands) and attention, of the memory's bandwidth for the others. Attention backward counts its five products. The rest is what no kernel accounts for.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.OutOrStdout()) },
@@ -128,6 +137,7 @@ operands) and attention, of the memory's bandwidth for the others. Attention bac
 	f.IntVar(&b.layers, "layers", 0, "effective layers (default: the preset's)")
 	f.IntVar(&b.reps, "repetitions", 3, "measured steps, after one to warm up")
 	f.StringVar(&b.recompute, "recompute", "none", "what is not kept for backward but computed again: "+strings.Join(model.Recomputes(), ", "))
+	f.StringVar(&b.dtype, "dtype", "fp32", "type of the operands of products: fp32 or bf16")
 	f.StringVar(&b.moments, "optimizer-dtype", "fp32", "type of AdamW's moments: fp32 or bf16")
 	threadsFlag(cmd, &b.threads)
 	f.BoolVar(&b.json, "json", false, "print JSON Lines")
@@ -149,7 +159,11 @@ func (b *stepBench) run(w io.Writer) error {
 	if b.moments != "fp32" && b.moments != "bf16" {
 		return fmt.Errorf("--optimizer-dtype %s: expected fp32 or bf16", b.moments)
 	}
-	save := bench.Savings{Recompute: recompute, BF16Moments: b.moments == "bf16"}
+	dtype, err := model.ParseDtype(b.dtype)
+	if err != nil {
+		return fmt.Errorf("--%w", err)
+	}
+	save := bench.Savings{Dtype: dtype, Recompute: recompute, BF16Moments: b.moments == "bf16"}
 	cpu, err := openCPU(b.threads)
 	if err != nil {
 		return err
@@ -204,8 +218,8 @@ func (b *stepBench) print(w io.Writer, enc *json.Encoder, s *bench.Step) error {
 	if b.json {
 		return enc.Encode(s)
 	}
-	_, err := fmt.Fprintf(w, "%-5s %-20s %dx%d  depth %.2f %-4s  %s parameters  %8.1f tokens/s  %7.1f GFLOP/s  %4.1f %% of peak  forward %.3f s of %.3f s  saves %5.1f %% of FLOPs, %5.1f %% of time  peak memory %s of %s expected\n",
-		s.Size, s.Kind, s.Batch, s.Context, s.MeanDepth, s.Routing, short(float64(s.Parameters)), s.TokensPerS, s.FLOPS/1e9, 100*s.Share, s.ForwardTime, s.Spread.Median,
+	_, err := fmt.Fprintf(w, "%-5s %-20s %s %dx%d  depth %.2f %-4s  %s parameters  %8.1f tokens/s  %7.1f GFLOP/s  %4.1f %% of peak  forward %.3f s of %.3f s  saves %5.1f %% of FLOPs, %5.1f %% of time  peak memory %s of %s expected\n",
+		s.Size, s.Kind, s.Dtype, s.Batch, s.Context, s.MeanDepth, s.Routing, short(float64(s.Parameters)), s.TokensPerS, s.FLOPS/1e9, 100*s.Share, s.ForwardTime, s.Spread.Median,
 		100*s.FLOPsSaved, 100*s.TimeSaved, formatSize(s.PeakMemory), formatSize(s.Expected.Peak))
 	for _, k := range s.Kernels {
 		fmt.Fprintln(w, k)

@@ -50,6 +50,7 @@ var trainUsage = map[string]string{
 	"document_mask": "attention stays inside its document", "context": "tokens of a sequence", "batch": "sequences of a step",
 	"micro_batch": "sequences computed at once", "steps": "steps to train", "seed": "seed of weights and data order", "threads": "compute threads (0: one for each CPU)",
 	"recompute":       "none, block or all: keep less of a step for backward and compute it again, for less memory and more time",
+	"dtype":           "type of the operands of products: fp32, bf16, or auto: bf16 where the CPU has units for it; elsewhere bf16 computes with fp32",
 	"optimizer_dtype": "type of AdamW's moments: fp32, or bf16 with stochastic rounding", "ignore_memory": "train even where the memory is not expected to suffice",
 	"lr": "highest learning rate", "min_lr": "last learning rate", "schedule": "wsd, cosine or constant", "warmup": "steps of linear warm-up (below 0: a twentieth of the steps)",
 	"decay_fraction": "wsd: share of the steps that decay", "weight_decay": "AdamW's weight decay, on matrices", "beta1": "AdamW's first decay", "beta2": "AdamW's second decay",
@@ -224,6 +225,7 @@ func (t *trainCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer cpu.Close()
+	o.ChooseDtype(cpu, r.state)
 	if r.tok, r.data, err = r.prepare(ctx, &o, path); err != nil {
 		return err
 	}

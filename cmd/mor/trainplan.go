@@ -16,7 +16,11 @@ func (r *trainRun) printPlan() {
 	}
 	o, c := &r.trainer.Options, r.trainer.Model.Config
 	cpu := r.trainer.Model.CPU()
-	r.printf("cpu        %s, %d threads, %.0f GFLOP/s fp32 measured peak\n", cpu.Level(), cpu.Pool().Workers(), r.peak/1e9)
+	computes := o.Dtype
+	if o.Dtype == model.BF16.String() && !cpu.HasBF16() {
+		computes = "bf16 asked for, computed in fp32, for this level has no units for it"
+	}
+	r.printf("cpu        %s, %d threads, %.0f GFLOP/s measured peak; products %s\n", cpu.Level(), cpu.Pool().Workers(), r.peak/1e9, computes)
 	r.printf("model      %s\nplan       %s\n", describe(c), planLine(c))
 	mine := model.Count(c, o.Context)
 	w := tabwriter.NewWriter(r.out, 0, 0, 3, ' ', tabwriter.AlignRight)

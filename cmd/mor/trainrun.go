@@ -14,6 +14,7 @@ import (
 	"mor/internal/checkpoint"
 	"mor/internal/corpus"
 	"mor/internal/memory"
+	"mor/internal/model"
 	"mor/internal/token"
 	"mor/internal/train"
 )
@@ -30,7 +31,7 @@ type trainRun struct {
 
 	footprint train.Footprint // as expected before the run
 
-	peak    float64 // FLOP/s of this machine's fp32 units
+	peak    float64 // FLOP/s of this machine's units for products of the run's dtype
 	flops   float64 // of a step
 	millis  float64 // smoothed time of a step
 	started time.Time
@@ -82,9 +83,12 @@ func (r *trainRun) printData(d *corpus.Dataset) {
 func (r *trainRun) train(ctx context.Context, dir *checkpoint.Dir) error {
 	t := r.trainer
 	r.peak = t.Model.CPU().Peak()
+	if t.Options.Dtype == model.BF16.String() {
+		r.peak = t.Model.CPU().PeakBF16()
+	}
 	r.flops = t.FLOPs()
 	r.printPlan()
-	r.record(footprintRecord{"memory", r.footprint, t.Options.Recompute, t.Options.OptimizerDtype})
+	r.record(footprintRecord{"memory", r.footprint, t.Options.Recompute, t.Options.Dtype, t.Options.OptimizerDtype})
 	if t.State.Step > 0 {
 		r.printf("resume     behind step %d of %d\n", t.State.Step, t.Options.Steps)
 	}
@@ -182,6 +186,7 @@ type footprintRecord struct {
 	Type string `json:"type"` // "memory"
 	train.Footprint
 	Recompute      string `json:"recompute"`
+	Dtype          string `json:"dtype"`
 	OptimizerDtype string `json:"optimizer_dtype"`
 }
 

@@ -17,15 +17,17 @@ type Machine struct {
 	Cores   int     `json:"cores"` // that the process may use
 	Level   string  `json:"level"` // instruction set of the kernels
 	Threads int     `json:"threads"`
-	Peak    float64 `json:"peak_flops"`     // measured fp32 peak of all threads, FLOP/s
-	PeakOne float64 `json:"peak_flops_one"` // of one thread
+	Peak    float64 `json:"peak_flops"`      // measured fp32 peak of all threads, FLOP/s
+	PeakOne float64 `json:"peak_flops_one"`  // of one thread
+	BF16    float64 `json:"peak_bf16_flops"` // of multiply-adds of bfloat16 by all threads; that of fp32 where there are no units for them
+	BF16One float64 `json:"peak_bf16_flops_one"`
 	Go      string  `json:"go"`
 	Time    string  `json:"time"`
 }
 
 // Describe measures the machine's peak.
 func Describe(cpu *kernel.CPU) Machine {
-	return Machine{cpuid.CPU.BrandName, runtime.GOMAXPROCS(0), cpu.Level().String(), cpu.Pool().Workers(), cpu.Peak(), cpu.PeakOne(), runtime.Version(),
+	return Machine{cpuid.CPU.BrandName, runtime.GOMAXPROCS(0), cpu.Level().String(), cpu.Pool().Workers(), cpu.Peak(), cpu.PeakOne(), cpu.PeakBF16(), cpu.PeakOneBF16(), runtime.Version(),
 		time.Now().UTC().Format(time.RFC3339)}
 }
 

@@ -6,11 +6,13 @@ import (
 
 	"mor/internal/kernel"
 	"mor/internal/memory"
+	"mor/internal/model"
 )
 
 // Product is one matrix product, measured.
 type Product struct {
 	Name    string  `json:"name"` // linear, dx or dw
+	Dtype   string  `json:"dtype"`
 	Shape   [3]int  `json:"shape"`
 	Threads int     `json:"threads"`
 	Spread  Spread  `json:"time"`
@@ -21,9 +23,9 @@ type Product struct {
 // Shapes are rows, in and out of the products that are measured by default: the FFN of the 135M model first.
 var Shapes = [][3]int{{2048, 576, 1536}, {2048, 1536, 576}, {2048, 576, 960}, {2048, 576, 3072}, {2048, 192, 1024}, {256, 576, 49152}}
 
-// Products measures the three products of each shape with each number of threads. Each repetition measures the peak again beside
+// Products measures the three products of each shape with each number of threads, those of bfloat16 with weights laid out ahead. Each repetition measures the peak again beside
 // the product, because other load comes and goes.
-func Products(level kernel.Level, threads []int, shapes [][3]int, repetitions int, each func(Product)) error {
+func Products(level kernel.Level, threads []int, shapes [][3]int, repetitions int, dtype model.Dtype, each func(Product)) error {
 	for _, n := range threads {
 		cpu, err := kernel.New(level, n)
 		if err != nil {
@@ -31,7 +33,7 @@ func Products(level kernel.Level, threads []int, shapes [][3]int, repetitions in
 		}
 		for _, s := range shapes {
 			for _, p := range []string{"linear", "dx", "dw"} {
-				each(product(cpu, p, s, repetitions))
+				each(product(cpu, p, s, repetitions, dtype))
 			}
 		}
 		cpu.Close()
@@ -39,7 +41,7 @@ func Products(level kernel.Level, threads []int, shapes [][3]int, repetitions in
 	return nil
 }
 
-func product(cpu *kernel.CPU, name string, s [3]int, repetitions int) Product {
+func product(cpu *kernel.CPU, name string, s [3]int, repetitions int, dtype model.Dtype) Product {
 	n, in, out := s[0], s[1], s[2]
 	x, w, y := values(n*in), values(in*out), values(n*out)
 	run := map[string]func(){
@@ -47,17 +49,25 @@ func product(cpu *kernel.CPU, name string, s [3]int, repetitions int) Product {
 		"dx":     func() { cpu.LinearBackwardInput(x, y, w, n, in, out, false) },
 		"dw":     func() { cpu.LinearBackwardWeight(w, y, x, n, in, out) },
 	}[name]
+	if dtype == model.BF16 && cpu.HasBF16() {
+		forward, backward := cpu.PackBF16(nil, w, in, out), cpu.PackTransposedBF16(nil, w, in, out)
+		run = map[string]func(){
+			"linear": func() { cpu.LinearBF16(y, x, forward, n, false) },
+			"dx":     func() { cpu.LinearBackwardInputBF16(x, y, backward, n, false) },
+			"dw":     func() { cpu.LinearBackwardWeightBF16(w, y, x, n, in, out) },
+		}[name]
+	}
 	work := 2 * float64(n) * float64(in) * float64(out)
 	run()
 	var times, shares []float64
 	for range repetitions {
-		peak := cpu.Peak()
+		peak := peakOf(cpu, dtype)
 		t := min(elapsed(run), elapsed(run), elapsed(run)) // what the product can do while the peak is what it is
 		times, shares = append(times, t), append(shares, work/t/peak)
 		clear(w)
 	}
 	sp := spread(times)
-	return Product{name, s, cpu.Pool().Workers(), sp, work / sp.Median, spread(shares).Median}
+	return Product{name, dtype.String(), s, cpu.Pool().Workers(), sp, work / sp.Median, spread(shares).Median}
 }
 
 // values draws numbers around zero.

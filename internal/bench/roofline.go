@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"mor/internal/kernel"
 	"mor/internal/model"
@@ -19,12 +20,12 @@ type KernelUse struct {
 	Part    float64 `json:"share_of_step"` // of the step's time
 	FLOPS   float64 `json:"flops"`         // per second; 0 for what memory decides
 	Bytes   float64 `json:"bytes_per_s"`   // every operand and result counted once
-	Share   float64 `json:"share_of_peak"` // of the fp32 peak, or of the memory's bandwidth
-	Against string  `json:"peak"`          // which of the two: fma or memory
+	Share   float64 `json:"share_of_peak"` // of the fp32 peak, of the bf16 peak, or of the memory's bandwidth
+	Against string  `json:"peak"`          // which of them: fma, bf16 or memory
 }
 
 // peaks is what a machine can do at most.
-type peaks struct{ flops, bytes float64 }
+type peaks struct{ flops, bf16, bytes float64 }
 
 // rooflines turns the record of some steps, which took so many seconds together, into a table: the longest first, and last what no kernel accounts for.
 func rooflines(c *model.Config, usages []kernel.Usage, steps int, seconds float64, peak peaks) []KernelUse {
@@ -37,6 +38,9 @@ func rooflines(c *model.Config, usages []kernel.Usage, steps int, seconds float6
 			Part: t / seconds, FLOPS: u.FLOPs / t, Bytes: u.Bytes / t, Against: "memory"}
 		if k.Share = k.Bytes / peak.bytes; u.FLOPs > 0 {
 			k.Share, k.Against = k.FLOPS/peak.flops, "fma"
+			if strings.HasSuffix(u.Kernel, "bf16") {
+				k.Share, k.Against = k.FLOPS/peak.bf16, "bf16"
+			}
 		}
 		if u.In > 0 {
 			k.Name += " " + role(c, u.In, u.Out)
@@ -65,8 +69,8 @@ func role(c *model.Config, in, out int) string {
 func (k KernelUse) String() string {
 	head := fmt.Sprintf("  %-22s %6.0f × %9.2f ms %5.1f %%", k.Name, k.Calls, 1000*k.Seconds/max(k.Calls, 1), 100*k.Part)
 	switch k.Against {
-	case "fma":
-		return fmt.Sprintf("%s  %7.1f GFLOP/s %6.1f %% of fma     packing %4.1f %%", head, k.FLOPS/1e9, 100*k.Share, 100*k.Packing/k.Seconds)
+	case "fma", "bf16":
+		return fmt.Sprintf("%s  %7.1f GFLOP/s %6.1f %% of %-6s  packing %4.1f %%", head, k.FLOPS/1e9, 100*k.Share, k.Against, 100*k.Packing/k.Seconds)
 	case "memory":
 		return fmt.Sprintf("%s  %7.1f GB/s    %6.1f %% of memory", head, k.Bytes/1e9, 100*k.Share)
 	}

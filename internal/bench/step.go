@@ -15,6 +15,7 @@ import (
 type Step struct {
 	Size        string          `json:"size"`
 	Kind        string          `json:"kind"`
+	Dtype       string          `json:"dtype"`
 	Batch       int             `json:"batch"`
 	Context     int             `json:"context"`
 	Parameters  int             `json:"parameters"`
@@ -22,7 +23,7 @@ type Step struct {
 	TokensPerS  float64         `json:"tokens_per_s"` // of the median
 	FLOPs       float64         `json:"flops"`        // of a step, at the shares of tokens that ran each recursion
 	FLOPS       float64         `json:"flops_per_s"`
-	Share       float64         `json:"share_of_peak"` // of the peak measured between the steps
+	Share       float64         `json:"share_of_peak"` // of the peak of products of the type, measured between the steps
 	ForwardTime float64         `json:"forward_s"`
 	MeanDepth   float64         `json:"mean_depth"`
 	Routing     string          `json:"routing,omitempty"` // of an expert-choice model: topk, as in training
@@ -40,18 +41,19 @@ func (s *Step) Against(base *Step) {
 	s.TimeSaved = 1 - s.FLOPs/s.Share/(base.FLOPs/base.Share)
 }
 
-// Savings of memory that a step runs with.
+// Savings of memory and time that a step runs with.
 type Savings struct {
+	Dtype       model.Dtype
 	Recompute   model.Recompute
 	BF16Moments bool
 }
 
 // TrainStep measures forward, backward, clipping and AdamW of a model on batch sequences of context tokens, after one step to warm up.
 func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int, save Savings) (Step, error) {
-	top := peaks{0, cpu.Bandwidth()}
+	top := peaks{0, 0, cpu.Bandwidth()}
 	debug.FreeOSMemory() // what earlier measurements left
 	memory.ResetPeak()
-	expected := train.Measure(c, batch, context, true, save.Recompute, save.BF16Moments, memory.Resident())
+	expected := train.Measure(c, batch, context, true, save.Recompute, save.Dtype, save.BF16Moments, memory.Resident())
 	m := model.New(c, cpu)
 	m.Init(1)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -71,6 +73,7 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	}
 	s := &stepper{m: m, opt: opt, batch: b, tape: m.NewTape(), grads: memory.Make[float32](m.Layout.Size)}
 	s.tape.Recompute = save.Recompute
+	m.SetDtype(save.Dtype)
 	var times, forwards, shares []float64
 	var work, seconds float64
 	defer cpu.Profile(false)
@@ -78,7 +81,7 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 		if i == 1 {
 			cpu.Profile(true)
 		}
-		peak := cpu.Peak()
+		peak := peakOf(cpu, save.Dtype)
 		forward := elapsed(s.forward)
 		t := forward + elapsed(s.backward)
 		if s.err != nil {
@@ -88,20 +91,29 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 			return Step{}, s.err
 		}
 		if i > 0 {
-			peak = peak/2 + cpu.Peak()/2
+			peak = peak/2 + peakOf(cpu, save.Dtype)/2
 			times, forwards, shares = append(times, t), append(forwards, forward), append(shares, work/t/peak)
-			top.flops += peak / float64(repetitions)
+			top.bf16 += peak / float64(repetitions)
+			top.flops += cpu.Peak() / float64(repetitions)
 			seconds += t
 		}
 	}
 	sp := spread(times)
-	out := Step{Batch: batch, Context: context, Parameters: m.Layout.Size, Spread: sp, TokensPerS: float64(b.Rows()) / sp.Median, FLOPs: work,
+	out := Step{Dtype: save.Dtype.String(), Batch: batch, Context: context, Parameters: m.Layout.Size, Spread: sp, TokensPerS: float64(b.Rows()) / sp.Median, FLOPs: work,
 		FLOPS: work / sp.Median, Share: spread(shares).Median, ForwardTime: spread(forwards).Median, MeanDepth: s.meanDepth(), PeakMemory: memory.Peak(), Expected: expected,
 		Kernels: rooflines(c, cpu.Usages(), repetitions, seconds, top)}
 	if c.Expert() {
 		out.Routing = model.TopK.String()
 	}
 	return out, nil
+}
+
+// peakOf is the peak of the products of a type.
+func peakOf(cpu *kernel.CPU, d model.Dtype) float64 {
+	if d == model.BF16 {
+		return cpu.PeakBF16()
+	}
+	return cpu.Peak()
 }
 
 type stepper struct {
@@ -157,4 +169,5 @@ func (s *stepper) backward() {
 	s.m.Backward(s.tape, s.grads, model.Norm{Targets: s.batch.Rows() - 1, Share: 1}, &s.losses)
 	norms, _ := s.opt.Norms(cpu, s.grads)
 	s.opt.Update(cpu, s.m.W, s.grads, norms, 1e-3)
+	s.m.WeightsChanged()
 }

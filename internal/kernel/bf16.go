@@ -12,9 +12,9 @@ type BF16 uint16
 // once to nearest, ties to even, with subnormal operands and sums taken as zero. A word of the packed operands holds a pair, its first value in the
 // lower half, and what the products of float32 do with words they do here.
 
-// HasBF16 tells whether this CPU's level computes products of bfloat16: avx512bf16 in its units, generic by their definition. At the other levels
-// bfloat16 would gain nothing, for products are not bound by memory: the same calls compute with float32 there.
-func (c *CPU) HasBF16() bool { return c.bf16 || c.level == Generic }
+// HasBF16 tells whether this CPU's level has units for products of bfloat16. The level generic computes them too, by their definition, which takes
+// longer than products of float32; the others do not.
+func (c *CPU) HasBF16() bool { return c.bf16 }
 
 // Round returns the bfloat16 nearest to f, ties to even; what is subnormal becomes zero, as in the CPU's own conversion.
 func Round(f float32) BF16 {
@@ -44,11 +44,13 @@ func halves(words []float32) []BF16 {
 
 // LinearBF16 is Linear with x rounded to bfloat16 and a weight packed by PackBF16.
 func (c *CPU) LinearBF16(y, x []float32, w *Packed, n int, acc bool) {
+	defer c.Done(c.Start(), productWork("linear bf16", n, w.in, w.out))
 	c.rowsProduct(y, x, w, n, w.in, w.out, acc)
 }
 
 // LinearBackwardInputBF16 is LinearBackwardInput with dy rounded to bfloat16 and a weight packed by PackTransposedBF16.
 func (c *CPU) LinearBackwardInputBF16(dx, dy []float32, w *Packed, n int, acc bool) {
+	defer c.Done(c.Start(), productWork("dx bf16", n, w.in, w.out))
 	c.rowsProduct(dx, dy, w, n, w.out, w.in, acc)
 }
 
@@ -72,6 +74,7 @@ func (c *CPU) rowsProduct(dst, x []float32, w *Packed, n, in, out int, acc bool)
 // LinearBackwardWeightBF16 is LinearBackwardWeight with dy and x rounded to bfloat16. Here the first of each pair of rows goes first, so each element
 // is one chain over the rows, ascending.
 func (c *CPU) LinearBackwardWeightBF16(dw, dy, x []float32, n, in, out int) {
+	defer c.Done(c.Start(), productWork("dw bf16", n, in, out))
 	if n == 0 || in == 0 || out == 0 {
 		return
 	}
@@ -93,22 +96,28 @@ func (c *CPU) LinearBackwardWeightBF16(dw, dy, x []float32, n, in, out int) {
 
 // PackBF16 lays out w[out,in], rounded to bfloat16, for LinearBF16. Where p is not nil its memory is used again.
 func (c *CPU) PackBF16(p *Packed, w []float32, in, out int) *Packed {
+	defer c.Done(c.Start(), packWork(in, out))
 	p = reuse(p, in, out)
-	rounded := grow(c.task.packedA, words(out, in))
-	c.task.packedA = rounded
 	if c.level == Generic {
 		p.panels = grow(p.panels, words(out, in))
 		c.roundPairs(p.panels, w, out, in)
 		return p
 	}
-	c.roundPairs(rounded, w, out, in)
-	p.panels = grow(p.panels, AVX512BF16.packedLen(out, even(in)/2))
-	c.pack(p.panels, operandB{rounded, even(in) / 2, true}, out, even(in)/2)
+	const part = 64 * 32 // rows that are rounded ahead of the panels they fill
+	pairs := even(in) / 2
+	p.panels = grow(p.panels, AVX512BF16.packedLen(out, pairs))
+	for j := 0; j < out; j += part {
+		n := min(part, out-j)
+		c.task.packedA = grow(c.task.packedA, n*pairs)
+		c.roundPairs(c.task.packedA, w[j*in:], n, in)
+		c.pack(p.panels[j*pairs:], operandB{c.task.packedA, pairs, true}, n, pairs)
+	}
 	return p
 }
 
 // PackTransposedBF16 lays out w[out,in], rounded to bfloat16, for LinearBackwardInputBF16.
 func (c *CPU) PackTransposedBF16(p *Packed, w []float32, in, out int) *Packed {
+	defer c.Done(c.Start(), packWork(in, out))
 	p = reuse(p, in, out)
 	if c.level == Generic {
 		p.panels = grow(p.panels, words(in, out))
@@ -118,6 +127,11 @@ func (c *CPU) PackTransposedBF16(p *Packed, w []float32, in, out int) *Packed {
 	p.panels = grow(p.panels, AVX512BF16.packedLen(in, even(out)/2))
 	c.packPairs(p.panels, w, AVX512BF16.panel(), in, out, false)
 	return p
+}
+
+// packWork reads float32 and writes bfloat16.
+func packWork(in, out int) Work {
+	return Work{Kernel: "pack bf16", Bytes: 6 * float64(in) * float64(out)}
 }
 
 // reuse is p, or a new one, for a matrix of the given size.
@@ -131,6 +145,7 @@ func reuse(p *Packed, in, out int) *Packed {
 
 // roundPairs rounds x[n,d] to words[n, even(d)/2].
 func (c *CPU) roundPairs(dst, x []float32, n, d int) {
+	defer c.profile.packed(c.Start())
 	t := &c.task.roundPair
 	*t = roundPairsTask{halves(dst), x, d, c.bf16}
 	c.pool.Run(n, rowGrain(d), t)
@@ -162,6 +177,7 @@ func (t *roundPairsTask) Do(_, lo, hi int) {
 // packPairs writes src[k,n] in panels [n/w][even(k)/2][w] of words that hold two rows each, rounded to bfloat16; the last panel is filled up with
 // zeros. first says which of a pair of rows goes first in a product: the first or the second.
 func (c *CPU) packPairs(dst, src []float32, w, n, k int, first bool) {
+	defer c.profile.packed(c.Start())
 	t := &c.task.pairs
 	*t = pairTask{dst: dst, src: src, w: w, n: n, k: k, first: first, level: c.level, zero: c.zeros(n)}
 	c.pool.Run(even(k)/2, max(1, 16384/n), t)

@@ -22,11 +22,13 @@ func (m *Model) heads() kernel.Heads {
 }
 
 // qkvDim is the width of what a layer projects for attention.
-func (m *Model) qkvDim(l *Layer) int {
+func (m *Model) qkvDim(l *Layer) int { return m.Config.qkvDim(l) }
+
+func (c *Config) qkvDim(l *Layer) int {
 	if l.KV == KVRead {
-		return m.Config.QueryDim()
+		return c.QueryDim()
 	}
-	return m.Config.QueryDim() + 2*m.Config.KVDim()
+	return c.QueryDim() + 2*c.KVDim()
 }
 
 // layer runs one effective layer on the rows x[m,d] and returns the new rows. When the tape keeps, x stays as it is and the
@@ -149,15 +151,6 @@ func (t *Tape) ffn(l *Layer, lt *layerTape, w *layerSpans, out []float32, n int)
 	t.f.release(at)
 }
 
-// linear is y = x·wᵀ (added to y when acc is set) with a matrix of the model.
-func (m *Model) linear(y, x []float32, w span, n, in, out int, acc bool) {
-	if ws := m.products[w]; ws != nil {
-		m.cpu.Project(y, x, ws, n, acc)
-		return
-	}
-	m.cpu.Linear(y, x, w.of(m.W), n, in, out, acc)
-}
-
 // layerBackward turns dx[m,d], the gradient of the layer's output, into that of its input, and adds the gradients of its weights.
 func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
 	t, m, n, d := g.t, g.t.m, len(rows.Index), g.t.m.Config.HiddenSize
@@ -184,15 +177,15 @@ func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n i
 	d, f := c.HiddenSize, c.IntermediateSize
 	act, dact := t.f.get(n*f), t.f.get(n*f)
 	m.cpu.SwiGLU(act, lt.gu, n, f)
-	m.cpu.LinearBackwardInput(dact, dx, w.down.of(m.W), n, f, d, false)
-	m.cpu.LinearBackwardWeight(w.down.of(g.w), dx, act, n, f, d)
+	m.linearBackwardInput(dact, dx, w.down, n, f, d)
+	m.linearBackwardWeight(g.w, dx, act, w.down, n, f, d)
 	g.lora(l, "down_proj", dact, dx, act, n, d, 0)
 	dgu := lt.gu // its values are not needed again
 	m.cpu.SwiGLUBackward(dgu, dact, lt.gu, n, f)
 	h, dh := t.f.get(n*d), t.f.get(n*d)
 	m.cpu.RMSNorm(h, lt.rstd2, lt.mid, w.postNorm.of(m.W), n, d, float32(c.RMSNormEps))
-	m.cpu.LinearBackwardInput(dh, dgu, w.gateUp.of(m.W), n, d, 2*f, false)
-	m.cpu.LinearBackwardWeight(w.gateUp.of(g.w), dgu, h, n, d, 2*f)
+	m.linearBackwardInput(dh, dgu, w.gateUp, n, d, 2*f)
+	m.linearBackwardWeight(g.w, dgu, h, w.gateUp, n, d, 2*f)
 	g.lora(l, "gate_proj", dh, dgu, h, n, 2*f, 0)
 	g.lora(l, "up_proj", dh, dgu, h, n, 2*f, f)
 	m.cpu.RMSNormBackward(dx, w.postNorm.of(g.w), dh, lt.mid, w.postNorm.of(m.W), lt.rstd2, n, d)
@@ -203,16 +196,16 @@ func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans,
 	t, m, c, n := g.t, g.t.m, g.t.m.Config, len(rows.Index)
 	d, q, width := c.HiddenSize, c.QueryDim(), g.t.m.qkvDim(l)
 	do, dqkv := t.f.get(n*q), t.f.get(n*width)
-	m.cpu.LinearBackwardInput(do, dx, w.o.of(m.W), n, q, d, false)
-	m.cpu.LinearBackwardWeight(w.o.of(g.w), dx, lt.o, n, q, d)
+	m.linearBackwardInput(do, dx, w.o, n, q, d)
+	m.linearBackwardWeight(g.w, dx, lt.o, w.o, n, q, d)
 	g.lora(l, "o_proj", do, dx, lt.o, n, d, 0)
 	rotated := g.keys(l, lt, rows, do, dqkv, width)
 	m.cpu.RoPE(dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
 	h, dh := t.f.get(n*d), t.f.get(n*d)
 	m.cpu.RMSNorm(h, lt.rstd1, lt.x, w.inputNorm.of(m.W), n, d, float32(c.RMSNormEps))
 	qkv := span{w.qkv.off, width * d}
-	m.cpu.LinearBackwardInput(dh, dqkv, qkv.of(m.W), n, d, width, false)
-	m.cpu.LinearBackwardWeight(qkv.of(g.w), dqkv, h, n, d, width)
+	m.linearBackwardInput(dh, dqkv, qkv, n, d, width)
+	m.linearBackwardWeight(g.w, dqkv, h, qkv, n, d, width)
 	g.lora(l, "q_proj", dh, dqkv, h, n, width, 0)
 	if l.KV != KVRead {
 		g.lora(l, "k_proj", dh, dqkv, h, n, width, q)

@@ -61,8 +61,8 @@ func (t *Tape) head(dhidden, grads []float32, scale float32, perRow []float32) (
 			copy(perRow[lo:hi], loss)
 		}
 		if dhidden != nil {
-			m.cpu.LinearBackwardInput(dhidden[lo*d:hi*d], logits, m.Layout.head.of(m.W), c, d, v, false)
-			m.cpu.LinearBackwardWeight(m.Layout.head.of(grads), logits, t.norm[lo*d:hi*d], c, d, v)
+			m.linearBackwardInput(dhidden[lo*d:hi*d], logits, m.Layout.head, c, d, v)
+			m.linearBackwardWeight(grads, logits, t.norm[lo*d:hi*d], m.Layout.head, c, d, v)
 		}
 	}
 	t.f.release(at)

@@ -18,6 +18,8 @@ type Model struct {
 	cpu  *kernel.CPU
 	rope []float32 // [max_position_embeddings, e]: for each position e/2 cosines, then e/2 sines
 
+	half *halfWeights // bfloat16 products; nil for float32
+
 	// Of a model for inference:
 	matrices map[int]*kernel.Matrix    // by the offset of their tensor
 	products map[span][]*kernel.Matrix // by Seal: those that stand side by side

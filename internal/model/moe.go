@@ -159,12 +159,12 @@ func (g *gradient) expertFFN(e *moeTape, r *expertRows, w *expertSpans, dx, dh, 
 	}
 	m.cpu.ScaleRows(dz, dz, t.shares(e, r, k), cnt, d)
 	m.cpu.SwiGLU(act, r.gu, cnt, f)
-	m.cpu.LinearBackwardInput(dact, dz, w.down.of(m.W), cnt, f, d, false)
-	m.cpu.LinearBackwardWeight(w.down.of(g.w), dz, act, cnt, f, d)
+	m.linearBackwardInput(dact, dz, w.down, cnt, f, d)
+	m.linearBackwardWeight(g.w, dz, act, w.down, cnt, f, d)
 	m.cpu.SwiGLUBackward(r.gu, dact, r.gu, cnt, f)
 	m.cpu.GatherRows(in, h, r.row, d)
-	m.cpu.LinearBackwardInput(din, r.gu, w.gateUp.of(m.W), cnt, d, 2*f, false)
-	m.cpu.LinearBackwardWeight(w.gateUp.of(g.w), r.gu, in, cnt, d, 2*f)
+	m.linearBackwardInput(din, r.gu, w.gateUp, cnt, d, 2*f)
+	m.linearBackwardWeight(g.w, r.gu, in, w.gateUp, cnt, d, 2*f)
 	m.cpu.ScatterAddRows(dh, din, r.row, d)
 	t.f.release(at)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"mor/internal/kernel"
 	"mor/internal/model"
 	"mor/internal/optim"
 	"mor/internal/strict"
@@ -42,6 +43,7 @@ type Options struct {
 	Threads    int    `json:"threads"`
 
 	Recompute      string `json:"recompute"`       // what a step does not keep for backward: none, block, all
+	Dtype          string `json:"dtype"`           // of the operands of products: fp32, bf16; auto: what the CPU is fastest with
 	OptimizerDtype string `json:"optimizer_dtype"` // of AdamW's moments: fp32, bf16
 	IgnoreMemory   bool   `json:"ignore_memory"`   // train even where the memory is not expected to suffice
 
@@ -71,7 +73,7 @@ func Defaults() Options {
 	return Options{
 		Out: filepath.Join("runs", "default"), Size: "tiny", Kind: "expert",
 		TextField: "text", ValidFraction: 0.01, ValidMaxBytes: 400_000, VocabSize: 4096, PreTokenizer: "smollm",
-		Context: 256, Batch: 8, MicroBatch: 8, Steps: 2000, Seed: 1, Recompute: "none", OptimizerDtype: "fp32",
+		Context: 256, Batch: 8, MicroBatch: 8, Steps: 2000, Seed: 1, Recompute: "none", Dtype: "auto", OptimizerDtype: "fp32",
 		LR: 2.5e-3, Schedule: "wsd", Warmup: -1, DecayFraction: 0.7, WeightDecay: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Clip: 1,
 		LogEvery: 100, EvalEvery: 500, EvalBytes: 64 << 10, SaveEvery: 500, Keep: 2,
 	}
@@ -121,6 +123,9 @@ func (o *Options) Validate() error {
 	}
 	if _, err := model.ParseRecompute(o.Recompute); err != nil {
 		return err
+	}
+	if _, err := model.ParseDtype(o.Dtype); err != nil && o.Dtype != "auto" {
+		return fmt.Errorf("%w, or auto", err)
 	}
 	if o.OptimizerDtype != "fp32" && o.OptimizerDtype != "bf16" {
 		return fmt.Errorf("optimizer_dtype: %q: expected fp32 or bf16", o.OptimizerDtype)
@@ -176,6 +181,19 @@ func Continue(saved *Options, path string, set func(*Options) error) (Options, e
 	}
 	o.Model, o.Data = config, slices.Clone(saved.Data) // decoding writes into what is there
 	return o, o.merge(path, set)
+}
+
+// ChooseDtype turns a dtype of auto into that of the run that is resumed, if any, or else into what this CPU is fastest with.
+func (o *Options) ChooseDtype(cpu *kernel.CPU, saved *State) {
+	switch {
+	case o.Dtype != "auto":
+	case saved != nil:
+		o.Dtype = saved.Options.Dtype
+	case cpu.HasBF16():
+		o.Dtype = model.BF16.String()
+	default:
+		o.Dtype = model.FP32.String()
+	}
 }
 
 // merge applies the keys of a YAML file, then the flags.

@@ -123,12 +123,18 @@ func Segments(l *model.Layout) []optim.Segment {
 // prepare allocates what the options and the model ask for.
 func (t *Trainer) prepare() (err error) {
 	o, size := &t.Options, t.Model.Layout.Size
+	o.ChooseDtype(t.Model.CPU(), nil)
 	if t.opt, err = optim.NewAdamW(o.optimizer(), Segments(t.Model.Layout), size); err != nil {
 		return err
 	}
 	if t.loader, err = corpus.NewLoader(t.data.Train, o.Context, o.Batch, t.Position); err != nil {
 		return err
 	}
+	dtype, err := model.ParseDtype(o.Dtype)
+	if err != nil {
+		return err
+	}
+	t.Model.SetDtype(dtype)
 	t.grads, t.tape = memory.Make[float32](size), t.Model.NewTape()
 	if t.tape.Recompute, err = model.ParseRecompute(o.Recompute); err != nil {
 		return err
@@ -180,6 +186,7 @@ func (t *Trainer) Step(r *Record) error {
 	}
 	r.GradNorm = norms[0]
 	t.opt.Update(cpu, t.Model.W, t.grads, norms, r.LR)
+	t.Model.WeightsChanged()
 	t.Model.UpdateBalance(r.Load, step)
 	t.Model.UpdateThresholds(t.cuts, step)
 	t.State.Step, t.Position = step, t.loader.Position()
@@ -308,7 +315,7 @@ func ReadState(path string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := State{Options: Options{Recompute: "none", OptimizerDtype: "fp32"}} // what a checkpoint means that does not say
+	s := State{Options: Options{Recompute: "none", Dtype: "fp32", OptimizerDtype: "fp32"}} // what a checkpoint means that does not say
 	if err := strict.JSON(data, &s); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -321,6 +328,7 @@ func ReadState(path string) (*State, error) {
 // Resume returns a trainer that continues behind a checkpoint as if it had never stopped. o may differ from the saved options as Conflict
 // allows.
 func Resume(path string, s *State, o Options, data *corpus.Dataset, tok *token.Tokenizer, cpu *kernel.CPU) (*Trainer, error) {
+	o.ChooseDtype(cpu, s)
 	if err := o.Conflict(&s.Options); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,161 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+
+	"mor/internal/kernel"
+	"mor/internal/strict"
+)
+
+// Dtype is the type of the operands of a model's large products, forward and backward. Sums, weights, gradients, norms, softmax, routers and losses are
+// float32 with either.
+type Dtype int
+
+// The types.
+const (
+	FP32 Dtype = iota
+	BF16       // where the CPU has units for it; elsewhere products of it would be no faster, and are computed in float32
+)
+
+var dtypeNames = []string{"fp32", "bf16"}
+
+func (d Dtype) String() string { return dtypeNames[d] }
+
+// Dtypes names them.
+func Dtypes() []string { return slices.Clone(dtypeNames) }
+
+// ParseDtype finds one by its name.
+func ParseDtype(name string) (Dtype, error) {
+	i := slices.Index(dtypeNames, name)
+	if i < 0 {
+		return 0, fmt.Errorf("dtype: %q: expected fp32 or bf16%s", name, strict.Suggest(name, dtypeNames))
+	}
+	return Dtype(i), nil
+}
+
+// SetDtype chooses the type of the products of a model of New.
+func (m *Model) SetDtype(d Dtype) {
+	m.half = nil
+	if d == BF16 && m.cpu.HasBF16() {
+		m.half = &halfWeights{kept: keptSpans(m.Config, m.Plan, m.Layout), version: 1}
+	}
+}
+
+// WeightsChanged is to be called where the weights of a model with bfloat16 products changed behind its first pass.
+func (m *Model) WeightsChanged() {
+	if m.half != nil {
+		m.half.version++
+	}
+}
+
+// halfWeights are the matrices in bfloat16, laid out for products. Those that a pass uses several times, in recursions or for the chunks of the head, are
+// laid out once for each version of the weights; the others share one place.
+type halfWeights struct {
+	kept              map[span]*keptMatrix
+	forward, backward *kernel.Packed // of the matrix at hand
+	version           int            // of the weights, counted from 1
+}
+
+// keptMatrix is a matrix in both layouts, each with the version of the weights that it has.
+type keptMatrix struct {
+	forward, backward     *kernel.Packed
+	forwardAt, backwardAt int
+}
+
+// keptSpans finds the matrices that a pass uses several times.
+func keptSpans(c *Config, p *Plan, l *Layout) map[span]*keptMatrix {
+	uses, kept := map[span]int{l.head: 2}, map[span]*keptMatrix{}
+	for _, s := range p.Segments {
+		for i := range s.Layers {
+			w := &l.layers[s.Layers[i].Unique]
+			uses[span{w.qkv.off, c.qkvDim(&s.Layers[i]) * c.HiddenSize}]++
+			uses[w.o]++
+			uses[w.gateUp]++
+			uses[w.down]++
+			for _, e := range w.experts {
+				uses[e.gateUp]++
+				uses[e.down]++
+			}
+		}
+	}
+	for s, n := range uses {
+		if n > 1 && s.n > 0 {
+			kept[s] = &keptMatrix{}
+		}
+	}
+	return kept
+}
+
+// linear is y = x·wᵀ (added to y when acc is set) with a matrix of the model.
+func (m *Model) linear(y, x []float32, w span, n, in, out int, acc bool) {
+	switch ws := m.products[w]; {
+	case ws != nil:
+		m.cpu.Project(y, x, ws, n, acc)
+	case m.half != nil:
+		m.cpu.LinearBF16(y, x, m.packForward(w, in, out), n, acc)
+	default:
+		m.cpu.Linear(y, x, w.of(m.W), n, in, out, acc)
+	}
+}
+
+// linearBackwardInput is dx = dy·w with a matrix of the model.
+func (m *Model) linearBackwardInput(dx, dy []float32, w span, n, in, out int) {
+	if m.half != nil {
+		m.cpu.LinearBackwardInputBF16(dx, dy, m.packBackward(w, in, out), n, false)
+		return
+	}
+	m.cpu.LinearBackwardInput(dx, dy, w.of(m.W), n, in, out, false)
+}
+
+// linearBackwardWeight adds dyᵀ·x to the gradient of a matrix of the model; grads is a slab.
+func (m *Model) linearBackwardWeight(grads, dy, x []float32, w span, n, in, out int) {
+	if m.half != nil {
+		m.cpu.LinearBackwardWeightBF16(w.of(grads), dy, x, n, in, out)
+		return
+	}
+	m.cpu.LinearBackwardWeight(w.of(grads), dy, x, n, in, out)
+}
+
+// packForward is a matrix laid out for linear.
+func (m *Model) packForward(w span, in, out int) *kernel.Packed {
+	h := m.half
+	k := h.kept[w]
+	if k == nil {
+		h.forward = m.cpu.PackBF16(h.forward, w.of(m.W), in, out)
+		return h.forward
+	}
+	if k.forwardAt != h.version {
+		k.forward, k.forwardAt = m.cpu.PackBF16(k.forward, w.of(m.W), in, out), h.version
+	}
+	return k.forward
+}
+
+// packBackward is a matrix laid out for linearBackwardInput.
+func (m *Model) packBackward(w span, in, out int) *kernel.Packed {
+	h := m.half
+	k := h.kept[w]
+	if k == nil {
+		h.backward = m.cpu.PackTransposedBF16(h.backward, w.of(m.W), in, out)
+		return h.backward
+	}
+	if k.backwardAt != h.version {
+		k.backward, k.backwardAt = m.cpu.PackTransposedBF16(k.backward, w.of(m.W), in, out), h.version
+	}
+	return k.backward
+}
+
+// PackedBytes is what the matrices in bfloat16 take that a pass with products of d keeps: both layouts of those that it uses several times, and one
+// place of each layout for the others.
+func PackedBytes(c *Config, d Dtype) int64 {
+	if d != BF16 {
+		return 0
+	}
+	p := NewPlan(c)
+	l := NewLayout(c, p)
+	n := 0
+	for s := range keptSpans(c, p, l) {
+		n += s.n
+	}
+	return 4 * int64(n+2*c.HiddenSize*c.IntermediateSize)
+}
