@@ -180,7 +180,7 @@ func (c *CPU) packPairs(dst, src []float32, w, n, k int, first bool) {
 	defer c.profile.packed(c.Start())
 	t := &c.task.pairs
 	*t = pairTask{dst: dst, src: src, w: w, n: n, k: k, first: first, level: c.level, zero: c.zeros(n)}
-	c.pool.Run(even(k)/2, max(1, 16384/n), t)
+	c.pool.Run(even(k)/2, max(32, 16384/n), t) // neighbours share cache lines
 	*t = pairTask{}
 }
 
