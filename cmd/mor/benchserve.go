@@ -41,7 +41,7 @@ figure is tokens a second until the last text has its first token; the other one
 	f.IntVar(&b.prompt, "prompt", 64, "tokens of each prompt")
 	f.IntVar(&b.tokens, "tokens", 64, "tokens that each text generates")
 	f.IntVar(&b.reps, "repetitions", 3, "measured repetitions, after one to warm up")
-	f.BoolVar(&b.json, "json", false, "print JSON Lines")
+	f.BoolVar(&b.json, "json", false, "print JSON Lines: the machine, then each batch size")
 	weightsFlag(cmd, &b.weights)
 	threadsFlag(cmd, &b.threads)
 	return cmd
@@ -50,6 +50,11 @@ figure is tokens a second until the last text has its first token; the other one
 func (b *decodeBench) run(cmd *cobra.Command, path string) error {
 	if b.prompt < 1 || b.tokens < 1 || b.reps < 1 {
 		return fmt.Errorf("--prompt %d --tokens %d --repetitions %d: expected at least 1 each", b.prompt, b.tokens, b.reps)
+	}
+	for _, n := range b.batches {
+		if n < 1 {
+			return fmt.Errorf("--batch %d: expected at least 1", n)
+		}
 	}
 	dir, err := resolveModel(path)
 	if err != nil {
@@ -69,10 +74,10 @@ func (b *decodeBench) run(cmd *cobra.Command, path string) error {
 	}
 	out := cmd.OutOrStdout()
 	enc := json.NewEncoder(out)
+	if err := printMachine(out, enc, bench.Describe(cpu), b.json); err != nil {
+		return err
+	}
 	for _, n := range b.batches {
-		if n < 1 {
-			return fmt.Errorf("--batch %d: expected at least 1", n)
-		}
 		d, err := bench.MeasureDecode(cmd.Context(), m.Model, m.Tokenizer, bench.Decode{Batch: n, Prompt: b.prompt, Tokens: b.tokens}, b.reps)
 		if err != nil {
 			return err

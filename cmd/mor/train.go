@@ -235,7 +235,7 @@ func (t *trainCommand) run(cmd *cobra.Command) error {
 	}
 	debug.FreeOSMemory() // what the data took
 	r.footprint = o.Footprint()
-	if err := r.footprint.Fits(); err != nil && !o.IgnoreMemory {
+	if err := r.footprint.Fits("lower --micro-batch or --context, keep less with --recompute all or --optimizer-dtype bf16, or insist with --ignore-memory"); err != nil && !o.IgnoreMemory {
 		return err
 	}
 	if r.trainer, err = r.start(&o, path, cpu); err != nil {

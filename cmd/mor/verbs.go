@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"mor/internal/kernel"
@@ -19,6 +21,9 @@ func verbs() []*cobra.Command {
 	}
 }
 
+// mostThreads is more than any machine has cores, and few enough to start.
+const mostThreads = 1024
+
 // threadsFlag adds --threads.
 func threadsFlag(cmd *cobra.Command, threads *int) {
 	cmd.Flags().IntVar(threads, "threads", 0, "compute threads (default: one for each CPU)")
@@ -26,5 +31,8 @@ func threadsFlag(cmd *cobra.Command, threads *int) {
 
 // openCPU starts the compute threads. MOR_CPU=generic|avx2|avx512|avx512bf16 picks the kernels.
 func openCPU(threads int) (*kernel.CPU, error) {
+	if threads < 0 || threads > mostThreads {
+		return nil, fmt.Errorf("--threads %d: expected 1 to %d, or 0 for one for each CPU", threads, mostThreads)
+	}
 	return kernel.Open(threads)
 }

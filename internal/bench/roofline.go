@@ -27,6 +27,23 @@ type KernelUse struct {
 // peaks is what a machine can do at most.
 type peaks struct{ flops, bf16, bytes float64 }
 
+// share is how near work that took so many seconds came to the peak of its kind, and which that is. Products with stored weights of few rows wait for
+// memory, those of many for multiply-adds: the larger share says which.
+func (p peaks) share(w kernel.Work, seconds float64) (share float64, against string) {
+	memory, top := w.Bytes/seconds/p.bytes, p.flops
+	if w.FLOPs == 0 {
+		return memory, "memory"
+	}
+	against = "fma"
+	if strings.HasSuffix(w.Kernel, "bf16") {
+		against, top = "bf16", p.bf16
+	}
+	if share = w.FLOPs / seconds / top; strings.HasPrefix(w.Kernel, "project") && share < memory {
+		return memory, "memory"
+	}
+	return share, against
+}
+
 // rooflines turns the record of some steps, which took so many seconds together, into a table: the longest first, and last what no kernel accounts for.
 func rooflines(c *model.Config, usages []kernel.Usage, steps int, seconds float64, peak peaks) []KernelUse {
 	var out []KernelUse
@@ -35,13 +52,8 @@ func rooflines(c *model.Config, usages []kernel.Usage, steps int, seconds float6
 		t := u.Time.Seconds()
 		rest -= t
 		k := KernelUse{Name: u.Kernel, Calls: float64(u.Calls) / float64(steps), Seconds: t / float64(steps), Packing: u.Packing.Seconds() / float64(steps),
-			Part: t / seconds, FLOPS: u.FLOPs / t, Bytes: u.Bytes / t, Against: "memory"}
-		if k.Share = k.Bytes / peak.bytes; u.FLOPs > 0 {
-			k.Share, k.Against = k.FLOPS/peak.flops, "fma"
-			if strings.HasSuffix(u.Kernel, "bf16") {
-				k.Share, k.Against = k.FLOPS/peak.bf16, "bf16"
-			}
-		}
+			Part: t / seconds, FLOPS: u.FLOPs / t, Bytes: u.Bytes / t}
+		k.Share, k.Against = peak.share(u.Work, t)
 		if u.In > 0 {
 			k.Name += " " + role(c, u.In, u.Out)
 		}

@@ -48,12 +48,16 @@ type Savings struct {
 	BF16Moments bool
 }
 
-// TrainStep measures forward, backward, clipping and AdamW of a model on batch sequences of context tokens, after one step to warm up.
+// TrainStep measures forward, backward, clipping and AdamW of a model on batch sequences of context tokens, after one step to warm up. It refuses what
+// the memory does not suffice for.
 func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int, save Savings) (Step, error) {
 	top := peaks{0, 0, cpu.Bandwidth()}
 	debug.FreeOSMemory() // what earlier measurements left
 	memory.ResetPeak()
 	expected := train.Measure(c, batch, context, true, save.Recompute, save.Dtype, save.BF16Moments, memory.Resident())
+	if err := expected.Fits("lower --batch, or keep less with --recompute all or --optimizer-dtype bf16"); err != nil {
+		return Step{}, err
+	}
 	m := model.New(c, cpu)
 	m.Init(1)
 	rng := rand.New(rand.NewPCG(1, 2))

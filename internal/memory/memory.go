@@ -51,3 +51,9 @@ func inside(p unsafe.Pointer, n uintptr) (at, whole uintptr) {
 	}
 	return at, (n - at) / hugePage * hugePage
 }
+
+// Fits is false where n more bytes are known to be more than the process may take.
+func Fits(n int64) bool {
+	free, known := Available()
+	return !known || n <= free
+}

@@ -34,6 +34,9 @@ func kilobytes(file, name string) int64 {
 	return 0
 }
 
+// Total is the memory of the machine, in bytes; 0 where /proc does not say.
+func Total() int64 { return kilobytes("/proc/meminfo", "MemTotal:") }
+
 // Available is how much memory this process may still take, in bytes: what the machine can give without swapping, and no more than the limits of
 // the control groups that it is in leave.
 func Available() (free int64, known bool) {

@@ -26,5 +26,8 @@ func Resident() int64 { return Peak() }
 // ResetPeak is not possible on this system.
 func ResetPeak() bool { return false }
 
+// Total is not known on this system.
+func Total() int64 { return 0 }
+
 // Available is not known on this system.
 func Available() (bytes int64, known bool) { return 0, false }

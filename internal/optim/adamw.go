@@ -135,7 +135,7 @@ func (a *AdamW) Norms(cpu *kernel.CPU, grads []float32) (norms []float64, nonFin
 // and moves params. lr is the learning rate of this step. params and grads have the slab's length; grads stay as they are.
 // The result does not depend on the number of workers.
 func (a *AdamW) Update(cpu *kernel.CPU, params, grads []float32, norms []float64, lr float64) {
-	defer cpu.Done(cpu.Start(), kernel.Work{Kernel: "adamw", Bytes: 4 * 7 * float64(len(params))})
+	defer cpu.Done(cpu.Start(), a.work(len(params)))
 	a.Steps++
 	c := a.config
 	correction1 := 1 - math.Pow(c.Beta1, float64(a.Steps))
@@ -165,6 +165,15 @@ func (a *AdamW) Update(cpu *kernel.CPU, params, grads []float32, norms []float64
 	}
 	a.update.level = cpu.Level()
 	cpu.Pool().Run(len(a.blocks), blocksPerTask, &a.update)
+}
+
+// work is a step over n parameters: they and both moments are read and written, gradients read.
+func (a *AdamW) work(n int) kernel.Work {
+	moment := 4
+	if a.config.BF16 {
+		moment = 2
+	}
+	return kernel.Work{Kernel: "adamw", Bytes: float64(n) * float64(3*4+4*moment)}
 }
 
 // clipScale is the factor of torch.nn.utils.clip_grad_norm_.

@@ -298,25 +298,29 @@ func TestNewAdamWRefuses(t *testing.T) {
 
 func BenchmarkAdamW(b *testing.B) {
 	const n = 1 << 23
-	a, err := NewAdamW(paper, []Segment{{Len: n, LRScale: 1, Decay: true}}, n)
-	if err != nil {
-		b.Fatal(err)
-	}
 	params, grads := make([]float32, n), normal(rand.New(rand.NewPCG(1, 1)), n, 1e-3)
-	for workers := 1; workers <= 2; workers++ {
-		pool := newCPU(b, workers)
-		norms, _ := a.Norms(pool, grads)
-		b.Run(fmt.Sprintf("norms/workers=%d", workers), func(b *testing.B) {
-			b.SetBytes(4 * n)
-			for b.Loop() {
-				a.Norms(pool, grads)
-			}
-		})
-		b.Run(fmt.Sprintf("update/workers=%d", workers), func(b *testing.B) {
-			b.SetBytes(7 * 4 * n) // four reads, three writes
-			for b.Loop() {
-				a.Update(pool, params, grads, norms, 1e-3)
-			}
-		})
+	for _, dtype := range []string{"fp32", "bf16"} {
+		config := paper
+		config.BF16 = dtype == "bf16"
+		a, err := NewAdamW(config, []Segment{{Len: n, LRScale: 1, Decay: true}}, n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for workers := 1; workers <= 2; workers++ {
+			cpu := newCPU(b, workers)
+			norms, _ := a.Norms(cpu, grads)
+			b.Run(fmt.Sprintf("norms/%s/workers=%d", dtype, workers), func(b *testing.B) {
+				b.SetBytes(4 * n)
+				for b.Loop() {
+					a.Norms(cpu, grads)
+				}
+			})
+			b.Run(fmt.Sprintf("update/%s/workers=%d", dtype, workers), func(b *testing.B) {
+				b.SetBytes(int64(a.work(n).Bytes))
+				for b.Loop() {
+					a.Update(cpu, params, grads, norms, 1e-3)
+				}
+			})
+		}
 	}
 }

@@ -58,12 +58,11 @@ func (f *Footprint) needed() int64 {
 	return f.Weights + f.Gradients + f.Moments + f.Tape + f.Backward + f.Kernels - f.Overlap
 }
 
-// Fits refuses a run that the memory does not suffice for.
-func (f *Footprint) Fits() error {
-	free, known := memory.Available()
-	if need := f.needed(); known && need > free {
-		return fmt.Errorf("memory: the run is expected to take %.2f GB more, %.2f GB are free (machine and control groups): lower --micro-batch or --context, keep less with --recompute all or "+
-			"--optimizer-dtype bf16, or insist with --ignore-memory", float64(need)/1e9, float64(free)/1e9)
+// Fits refuses a run that the memory does not suffice for. advice says what to do.
+func (f *Footprint) Fits(advice string) error {
+	free, _ := memory.Available()
+	if need := f.needed(); !memory.Fits(need) {
+		return fmt.Errorf("memory: expected to take %.2f GB more, %.2f GB are free (machine and control groups): %s", float64(need)/1e9, float64(free)/1e9, advice)
 	}
 	return nil
 }
