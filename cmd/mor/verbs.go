@@ -17,6 +17,7 @@ func verbs() []*cobra.Command {
 		newInspect(),
 		newConvert(),
 		newTokenizer(),
+		newServe(),
 		newBench(),
 	}
 }

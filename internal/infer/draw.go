@@ -118,6 +118,7 @@ func (q *Sequence) draw(logits []float32, d *draft, eot int32) {
 	if q.choice.Tokens < o.MinTokens {
 		forbid(logits, eot, o.StopTokens)
 	}
+	forbid(logits, -1, o.Banned)
 	over, err := q.constrain(logits, eot)
 	if err != nil || over {
 		q.failed, q.over = err, over

@@ -29,6 +29,7 @@ type Options struct {
 	MinTokens       int      // no end of text, and no stop, before so many tokens
 	Stop            []string // the text ends before any of these
 	StopTokens      []int32  // the text ends before any of these tokens
+	Banned          []int32  // tokens that are never drawn
 	N               int      // texts behind the one prompt; 0 is 1
 	MaxRecursion    int      // at most so many recursions a token; 0: all
 	RouterThreshold float64  // expert-choice: a token goes on where the sigmoid of its score passes it; 0: 0.5, as in training
@@ -76,9 +77,14 @@ func (o *Options) check(c *model.Config) error {
 		name, _, _ := strings.Cut(err.Error(), ":")
 		return &OptionError{Name: name, err: err}
 	}
-	for i, id := range o.StopTokens {
-		if id < 0 || int(id) >= c.VocabSize {
-			return &OptionError{Name: fmt.Sprintf("stop_token_ids[%d]", i), Found: id, Expected: fmt.Sprintf("a token, 0 to %d", c.VocabSize-1)}
+	for _, list := range []struct {
+		name string
+		ids  []int32
+	}{{"stop_token_ids", o.StopTokens}, {"banned", o.Banned}} {
+		for i, id := range list.ids {
+			if id < 0 || int(id) >= c.VocabSize {
+				return &OptionError{Name: fmt.Sprintf("%s[%d]", list.name, i), Found: id, Expected: fmt.Sprintf("a token, 0 to %d", c.VocabSize-1)}
+			}
 		}
 	}
 	for id := range o.LogitBias {

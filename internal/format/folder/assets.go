@@ -141,3 +141,31 @@ func (a Assets) StopTokens() ([]int32, error) {
 	}
 	return list, nil
 }
+
+// SpecialTokens lists the texts of the tokens that tokenizer_config.json names for chat templates: bos_token, eos_token, unk_token, pad_token.
+func (a Assets) SpecialTokens() (map[string]string, error) {
+	out := map[string]string{}
+	data, ok := a[tokenizerConfigFile]
+	if !ok {
+		return out, nil
+	}
+	var c map[string]json.RawMessage
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("%s: %w", tokenizerConfigFile, err)
+	}
+	for _, name := range []string{"bos_token", "eos_token", "unk_token", "pad_token"} {
+		var text string
+		var added struct{ Content string }
+		switch v := c[name]; {
+		case len(v) == 0 || string(v) == "null":
+			continue
+		case json.Unmarshal(v, &text) == nil:
+		case json.Unmarshal(v, &added) == nil:
+			text = added.Content
+		default:
+			return nil, fmt.Errorf("%s: %s: %.40s: expected a text, or an object with content", tokenizerConfigFile, name, v)
+		}
+		out[name] = text
+	}
+	return out, nil
+}
