@@ -162,16 +162,16 @@ func (e *Engine) scorePrompt(q *Sequence, row int32) {
 		q.prompt = make([]Token, len(prompt))
 	}
 	for lo := 0; lo < len(q.chunk); lo += scoreRows {
-		e.picked = e.picked[:0]
+		e.scored = e.scored[:0]
 		for i := lo; i < min(lo+scoreRows, len(q.chunk)) && q.done+i+1 < len(prompt); i++ {
-			e.picked = append(e.picked, row+int32(i))
+			e.scored = append(e.scored, row+int32(i))
 		}
-		n := len(e.picked)
+		n := len(e.scored)
 		e.logits = slices.Grow(e.logits[:0], n*v)[:n*v]
 		if n == 0 {
 			return
 		}
-		e.flow.Logits(e.logits, e.picked)
+		e.flow.Logits(e.logits, e.scored)
 		for i := range n {
 			t := &q.prompt[q.done+lo+i+1]
 			t.LogProb, t.Top = logProbs(e.logits[i*v:(i+1)*v], prompt[q.done+lo+i+1], q.stream.request.TopLogProbs)

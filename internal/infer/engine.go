@@ -148,6 +148,7 @@ type Engine struct {
 	leaving  []int32
 	draws    []*Sequence // whose last row has left
 	picked   []int32     // its place among those that left
+	scored   []int32     // places of a prompt's rows that are scored
 	logits   []float32
 	drafts   []*draft // by worker
 

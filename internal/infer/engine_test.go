@@ -398,3 +398,53 @@ func TestEmptyPromptIsEndOfText(t *testing.T) {
 		t.Errorf("got %v, want %d", ids, eot)
 	}
 }
+
+// TestScoredPromptsChangeNothing: prompts are scored beside other texts, and each goes on as it does without that.
+func TestScoredPromptsChangeNothing(t *testing.T) {
+	tok := newTokenizer(t)
+	e := newEngine(t, newTextModel(t, "expert", tok), tok)
+	var requests []infer.Request
+	var want [][]infer.Token
+	for _, text := range []string{"the quick brown fox", "the", "func main() {"} {
+		r := infer.Request{Prompt: encode(t, e, text), Options: greedily(8)}
+		tokens, _, _ := collect(t, e, r.Prompt, r.Options)
+		want = append(want, tokens)
+		r.Options.PromptLogProbs, r.Options.N = true, 2
+		requests = append(requests, r)
+	}
+	streams, err := e.SubmitTogether(t.Context(), requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range streams {
+		var got [2][]infer.Token
+		tokens, _, _ := receive(t, s)
+		for _, tk := range tokens {
+			got[tk.Index] = append(got[tk.Index], tk)
+		}
+		if !sameTokens(got[0], want[i]) || !sameTokens(got[1], want[i]) {
+			t.Errorf("text %d differs where prompts are scored", i)
+		}
+	}
+}
+
+// TestBannedTokensAreNotDrawn: not even where they are the best ones, and they do not end a text.
+func TestBannedTokensAreNotDrawn(t *testing.T) {
+	tok := newTokenizer(t)
+	e := newEngine(t, newTextModel(t, "vanilla", tok), tok)
+	prompt := encode(t, e, "the")
+	o := greedily(10)
+	free, _, _ := collect(t, e, prompt, o)
+	for _, tk := range free {
+		o.Banned = append(o.Banned, tk.ID)
+	}
+	tokens, _, r := collect(t, e, prompt, o)
+	for _, tk := range tokens {
+		if slices.Contains(o.Banned, tk.ID) {
+			t.Errorf("token %d was drawn", tk.ID)
+		}
+	}
+	if r.Tokens != 10 {
+		t.Errorf("%d tokens, want 10", r.Tokens)
+	}
+}
