@@ -15,11 +15,11 @@ import (
 func newBench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure kernels and training steps against this machine's own peak, decoding, and a queue of requests",
+		Short: "Measure kernels and training steps against this machine's own peak, decoding, a queue of requests, and servers under load",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchKernels(), newBenchStep(), newBenchDecode(), newBenchThroughput())
+	cmd.AddCommand(newBenchKernels(), newBenchStep(), newBenchDecode(), newBenchThroughput(), newBenchServe())
 	return cmd
 }
 

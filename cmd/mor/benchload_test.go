@@ -1,0 +1,64 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mor/internal/load"
+	"mor/internal/load/loadtest"
+)
+
+func TestBenchServe(t *testing.T) {
+	s := loadtest.New(t, loadtest.Options{APIKey: "sesame"})
+	dir := t.TempDir()
+	key, picture := filepath.Join(dir, "key"), filepath.Join(dir, "load.svg")
+	if err := os.WriteFile(key, []byte("sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"bench", "serve", s.URL, "--api-key-file", key, "--requests", "30", "--max-tokens", "2-6", "--malformed-share", "0.2", "--verify", "--extra", `{"max_recursion": 2}`}
+	text, err := command(append(args, "--plot", picture)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"closed loop of 8 clients, seed 1", "200: ", "400: ", "output tokens/s", "depth      1.50 of 3 causal", "TTFT  ", "E2EL  ", "0 differ"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	if data, err := os.ReadFile(picture); err != nil || !strings.Contains(string(data), "</svg>") {
+		t.Errorf("the plot: %v, %.100s", err, data)
+	}
+	if bodies := s.Bodies(); len(bodies) == 0 || !strings.Contains(bodies[0], `"max_recursion":2`) {
+		t.Errorf("--extra is not in the request %.300s", bodies)
+	}
+	text, err = command(append(args, "--json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r load.Report
+	if err := json.Unmarshal([]byte(text), &r); err != nil || r.Completed+r.Malformed != 30 || r.Verified == nil || r.TTFT.Count != r.Completed {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+func TestBenchServeRefuses(t *testing.T) {
+	s := loadtest.New(t, loadtest.Options{Fail: true})
+	for _, c := range []struct{ args, want string }{
+		{"localhost", "expected the address of a server"},
+		{"http://127.0.0.1:1", "/v1/models"},
+		{s.URL + " --requests 3", "3 of 3 requests failed"},
+		{s.URL + " --plot load.gif", "ends in .svg or .png"},
+		{s.URL + " --plot nowhere/load.svg", "--plot"},
+		{s.URL + " --extra {", "--extra {: expected a JSON object"},
+		{s.URL + " --api-key-file nowhere", "--api-key-file"},
+		{s.URL + " --max-tokens 9-3", "expected a length such as 64"},
+		{s.URL + " --request 3", `did you mean "--requests"?`},
+	} {
+		if _, err := command(append([]string{"bench", "serve"}, strings.Fields(c.args)...)...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, expected %s", c.args, err, c.want)
+		}
+	}
+}
