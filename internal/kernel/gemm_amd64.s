@@ -3,7 +3,7 @@
 #include "textflag.h"
 
 // func gemmRows6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·gemmRows6AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -136,6 +136,10 @@ wide:
 	VBROADCASTSS 12(R9)(BX*2), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R9
 	ADDQ         $+256, SI
@@ -167,6 +171,7 @@ single:
 	VBROADCASTSS (R9)(BX*2), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R9
 	ADDQ         $+64, SI
@@ -385,7 +390,7 @@ done:
 	RET
 
 // func gemmRows4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·gemmRows4AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -484,6 +489,10 @@ wide:
 	VBROADCASTSS 12(R9), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R9
 	ADDQ         $+256, SI
@@ -509,6 +518,7 @@ single:
 	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R9
 	ADDQ         $+64, SI
@@ -675,7 +685,7 @@ done:
 	RET
 
 // func gemmRows2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·gemmRows2AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -737,6 +747,10 @@ wide:
 	VBROADCASTSS 12(DX)(BX*1), Y6
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+256, SI
 	SUBQ         $+4, DI
@@ -755,6 +769,7 @@ single:
 	VBROADCASTSS (DX)(BX*1), Y6
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
+	PREFETCHT0   4096(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+64, SI
 	DECQ         DI
@@ -868,7 +883,7 @@ done:
 	RET
 
 // func gemmRows1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·gemmRows1AVX2(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -913,6 +928,10 @@ wide:
 	VBROADCASTSS 12(DX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
+	PREFETCHT0   4224(BX)
+	PREFETCHT0   4288(BX)
 	ADDQ         $+16, DX
 	ADDQ         $+256, BX
 	SUBQ         $+4, SI
@@ -928,6 +947,7 @@ single:
 	VBROADCASTSS (DX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
+	PREFETCHT0   4096(BX)
 	ADDQ         $+4, DX
 	ADDQ         $+64, BX
 	DECQ         SI
@@ -1051,7 +1071,7 @@ rounds:
 	RET
 
 // func gemmRows14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows14AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -1326,6 +1346,14 @@ wide:
 	VBROADCASTSS 12(R12)(BX*1), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
+	PREFETCHT0   4352(SI)
+	PREFETCHT0   4416(SI)
+	PREFETCHT0   4480(SI)
+	PREFETCHT0   4544(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
@@ -1384,6 +1412,8 @@ single:
 	VBROADCASTSS (R12)(BX*1), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
@@ -1813,7 +1843,7 @@ done:
 	RET
 
 // func gemmRows8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows8AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -1982,6 +2012,14 @@ wide:
 	VBROADCASTSS 12(R10)(BX*1), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
+	PREFETCHT0   4352(SI)
+	PREFETCHT0   4416(SI)
+	PREFETCHT0   4480(SI)
+	PREFETCHT0   4544(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R9
 	ADDQ         $+16, R10
@@ -2020,6 +2058,8 @@ single:
 	VBROADCASTSS (R10)(BX*1), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R9
 	ADDQ         $+4, R10
@@ -2291,7 +2331,7 @@ done:
 	RET
 
 // func gemmRows4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows4AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -2390,6 +2430,14 @@ wide:
 	VBROADCASTSS 12(R9), Z10
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
+	PREFETCHT0   4352(SI)
+	PREFETCHT0   4416(SI)
+	PREFETCHT0   4480(SI)
+	PREFETCHT0   4544(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+16, R9
 	ADDQ         $+512, SI
@@ -2415,6 +2463,8 @@ single:
 	VBROADCASTSS (R9), Z10
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+4, R9
 	ADDQ         $+128, SI
@@ -2581,7 +2631,7 @@ done:
 	RET
 
 // func gemmRows2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows2AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -2643,6 +2693,14 @@ wide:
 	VBROADCASTSS 12(DX)(BX*1), Z6
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
+	PREFETCHT0   4224(SI)
+	PREFETCHT0   4288(SI)
+	PREFETCHT0   4352(SI)
+	PREFETCHT0   4416(SI)
+	PREFETCHT0   4480(SI)
+	PREFETCHT0   4544(SI)
 	ADDQ         $+16, DX
 	ADDQ         $+512, SI
 	SUBQ         $+4, DI
@@ -2661,6 +2719,8 @@ single:
 	VBROADCASTSS (DX)(BX*1), Z6
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
+	PREFETCHT0   4096(SI)
+	PREFETCHT0   4160(SI)
 	ADDQ         $+4, DX
 	ADDQ         $+128, SI
 	DECQ         DI
@@ -2774,7 +2834,7 @@ done:
 	RET
 
 // func gemmRows1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows1AVX512(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -2819,6 +2879,14 @@ wide:
 	VBROADCASTSS 12(DX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
+	PREFETCHT0   4224(BX)
+	PREFETCHT0   4288(BX)
+	PREFETCHT0   4352(BX)
+	PREFETCHT0   4416(BX)
+	PREFETCHT0   4480(BX)
+	PREFETCHT0   4544(BX)
 	ADDQ         $+16, DX
 	ADDQ         $+512, BX
 	SUBQ         $+4, SI
@@ -2834,6 +2902,8 @@ single:
 	VBROADCASTSS (DX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
+	PREFETCHT0   4096(BX)
+	PREFETCHT0   4160(BX)
 	ADDQ         $+4, DX
 	ADDQ         $+128, BX
 	DECQ         SI
@@ -2957,7 +3027,7 @@ rounds:
 	RET
 
 // func gemmRows14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows14AVX512BF16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -3568,14 +3638,22 @@ wide:
 	WORD $0xdd52
 
 	// VDPBF16PS Z29, Z30, Z27
-	ADDQ $+16, DX
-	ADDQ $+16, R9
-	ADDQ $+16, R10
-	ADDQ $+16, R11
-	ADDQ $+16, R12
-	ADDQ $+512, SI
-	SUBQ $+4, DI
-	JGE  wide
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	PREFETCHT0 4352(SI)
+	PREFETCHT0 4416(SI)
+	PREFETCHT0 4480(SI)
+	PREFETCHT0 4544(SI)
+	ADDQ       $+16, DX
+	ADDQ       $+16, R9
+	ADDQ       $+16, R10
+	ADDQ       $+16, R11
+	ADDQ       $+16, R12
+	ADDQ       $+512, SI
+	SUBQ       $+4, DI
+	JGE        wide
 
 tail:
 	ADDQ $+4, DI
@@ -3710,14 +3788,16 @@ single:
 	WORD $0xdd52
 
 	// VDPBF16PS Z29, Z30, Z27
-	ADDQ $+4, DX
-	ADDQ $+4, R9
-	ADDQ $+4, R10
-	ADDQ $+4, R11
-	ADDQ $+4, R12
-	ADDQ $+128, SI
-	DECQ DI
-	JNZ  single
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	ADDQ       $+4, DX
+	ADDQ       $+4, R9
+	ADDQ       $+4, R10
+	ADDQ       $+4, R11
+	ADDQ       $+4, R12
+	ADDQ       $+128, SI
+	DECQ       DI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)
@@ -4559,7 +4639,7 @@ done:
 	RET
 
 // func gemmRows8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows8AVX512BF16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -4920,12 +5000,20 @@ wide:
 	WORD $0xf952
 
 	// VDPBF16PS Z17, Z18, Z15
-	ADDQ $+16, DX
-	ADDQ $+16, R9
-	ADDQ $+16, R10
-	ADDQ $+512, SI
-	SUBQ $+4, DI
-	JGE  wide
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	PREFETCHT0 4352(SI)
+	PREFETCHT0 4416(SI)
+	PREFETCHT0 4480(SI)
+	PREFETCHT0 4544(SI)
+	ADDQ       $+16, DX
+	ADDQ       $+16, R9
+	ADDQ       $+16, R10
+	ADDQ       $+512, SI
+	SUBQ       $+4, DI
+	JGE        wide
 
 tail:
 	ADDQ $+4, DI
@@ -5006,12 +5094,14 @@ single:
 	WORD $0xf952
 
 	// VDPBF16PS Z17, Z18, Z15
-	ADDQ $+4, DX
-	ADDQ $+4, R9
-	ADDQ $+4, R10
-	ADDQ $+128, SI
-	DECQ DI
-	JNZ  single
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	ADDQ       $+4, DX
+	ADDQ       $+4, R9
+	ADDQ       $+4, R10
+	ADDQ       $+128, SI
+	DECQ       DI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)
@@ -5517,7 +5607,7 @@ done:
 	RET
 
 // func gemmRows4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows4AVX512BF16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -5712,11 +5802,19 @@ wide:
 	WORD $0xf952
 
 	// VDPBF16PS Z9, Z10, Z7
-	ADDQ $+16, DX
-	ADDQ $+16, R9
-	ADDQ $+512, SI
-	SUBQ $+4, DI
-	JGE  wide
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	PREFETCHT0 4352(SI)
+	PREFETCHT0 4416(SI)
+	PREFETCHT0 4480(SI)
+	PREFETCHT0 4544(SI)
+	ADDQ       $+16, DX
+	ADDQ       $+16, R9
+	ADDQ       $+512, SI
+	SUBQ       $+4, DI
+	JGE        wide
 
 tail:
 	ADDQ $+4, DI
@@ -5761,11 +5859,13 @@ single:
 	WORD $0xf952
 
 	// VDPBF16PS Z9, Z10, Z7
-	ADDQ $+4, DX
-	ADDQ $+4, R9
-	ADDQ $+128, SI
-	DECQ DI
-	JNZ  single
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	ADDQ       $+4, DX
+	ADDQ       $+4, R9
+	ADDQ       $+128, SI
+	DECQ       DI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)
@@ -6047,7 +6147,7 @@ done:
 	RET
 
 // func gemmRows2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows2AVX512BF16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -6157,10 +6257,18 @@ wide:
 	WORD $0xdd52
 
 	// VDPBF16PS Z5, Z6, Z3
-	ADDQ $+16, DX
-	ADDQ $+512, SI
-	SUBQ $+4, DI
-	JGE  wide
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	PREFETCHT0 4352(SI)
+	PREFETCHT0 4416(SI)
+	PREFETCHT0 4480(SI)
+	PREFETCHT0 4544(SI)
+	ADDQ       $+16, DX
+	ADDQ       $+512, SI
+	SUBQ       $+4, DI
+	JGE        wide
 
 tail:
 	ADDQ $+4, DI
@@ -6187,10 +6295,12 @@ single:
 	WORD $0xdd52
 
 	// VDPBF16PS Z5, Z6, Z3
-	ADDQ $+4, DX
-	ADDQ $+128, SI
-	DECQ DI
-	JNZ  single
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	ADDQ       $+4, DX
+	ADDQ       $+128, SI
+	DECQ       DI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)
@@ -6360,7 +6470,7 @@ done:
 	RET
 
 // func gemmRows1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·gemmRows1AVX512BF16(SB), NOSPLIT, $0-56
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
@@ -6429,10 +6539,18 @@ wide:
 	WORD $0xcb52
 
 	// VDPBF16PS Z3, Z4, Z1
-	ADDQ $+16, DX
-	ADDQ $+512, BX
-	SUBQ $+4, SI
-	JGE  wide
+	PREFETCHT0 4096(BX)
+	PREFETCHT0 4160(BX)
+	PREFETCHT0 4224(BX)
+	PREFETCHT0 4288(BX)
+	PREFETCHT0 4352(BX)
+	PREFETCHT0 4416(BX)
+	PREFETCHT0 4480(BX)
+	PREFETCHT0 4544(BX)
+	ADDQ       $+16, DX
+	ADDQ       $+512, BX
+	SUBQ       $+4, SI
+	JGE        wide
 
 tail:
 	ADDQ $+4, SI
@@ -6450,10 +6568,12 @@ single:
 	WORD $0xcb52
 
 	// VDPBF16PS Z3, Z4, Z1
-	ADDQ $+4, DX
-	ADDQ $+128, BX
-	DECQ SI
-	JNZ  single
+	PREFETCHT0 4096(BX)
+	PREFETCHT0 4160(BX)
+	ADDQ       $+4, DX
+	ADDQ       $+128, BX
+	DECQ       SI
+	JNZ        single
 
 done:
 	VMOVUPS Z0, (AX)

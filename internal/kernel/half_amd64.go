@@ -52,11 +52,6 @@ func gemmF1614AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, a
 //go:noescape
 func gemmBF1614AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
 
-// gemmBF16Dot14AVX512 computes a tile of 14 rows and 32 columns.
-//
-//go:noescape
-func gemmBF16Dot14AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-
 // gemmF168AVX512 computes a tile of 8 rows and 32 columns.
 //
 //go:noescape
@@ -66,11 +61,6 @@ func gemmF168AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, ac
 //
 //go:noescape
 func gemmBF168AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-
-// gemmBF16Dot8AVX512 computes a tile of 8 rows and 32 columns.
-//
-//go:noescape
-func gemmBF16Dot8AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
 
 // gemmF164AVX512 computes a tile of 4 rows and 32 columns.
 //
@@ -82,11 +72,6 @@ func gemmF164AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, ac
 //go:noescape
 func gemmBF164AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
 
-// gemmBF16Dot4AVX512 computes a tile of 4 rows and 32 columns.
-//
-//go:noescape
-func gemmBF16Dot4AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-
 // gemmF162AVX512 computes a tile of 2 rows and 32 columns.
 //
 //go:noescape
@@ -97,11 +82,6 @@ func gemmF162AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, ac
 //go:noescape
 func gemmBF162AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
 
-// gemmBF16Dot2AVX512 computes a tile of 2 rows and 32 columns.
-//
-//go:noescape
-func gemmBF16Dot2AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-
 // gemmF161AVX512 computes a tile of 1 rows and 32 columns.
 //
 //go:noescape
@@ -111,13 +91,3 @@ func gemmF161AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, ac
 //
 //go:noescape
 func gemmBF161AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-
-// gemmBF16Dot1AVX512 computes a tile of 1 rows and 32 columns.
-//
-//go:noescape
-func gemmBF16Dot1AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)
-
-// roundBF16AVX512 writes blocks of 32 floats as bfloat16, rounded to nearest, ties to even.
-//
-//go:noescape
-func roundBF16AVX512(dst *byte, src *float32, blocks int)

@@ -1,37 +1,6 @@
 package kernel
 
-import (
-	"unsafe"
-
-	"mor/internal/quant"
-)
-
-// roundBlocks writes blocks of 32 floats as bfloat16.
-func roundBlocks(dst []byte, src []float32, blocks int) {
-	if blocks > 0 {
-		roundBF16AVX512(&dst[0], &src[0], blocks)
-	}
-}
-
-// gemmPairs runs the microkernel of a height on rows of bfloat16 and the columns from at on of a panel.
-func gemmPairs(rows int, c *float32, ldc int, a *byte, lda int, panel []byte, at, k int, accumulate bool) {
-	acc, x, b := 0, (*float32)(unsafe.Pointer(a)), &panel[4*at]
-	if accumulate {
-		acc = 1
-	}
-	switch rows {
-	case 14:
-		gemmBF16Dot14AVX512(c, ldc, x, lda, b, k/2, acc)
-	case 8:
-		gemmBF16Dot8AVX512(c, ldc, x, lda, b, k/2, acc)
-	case 4:
-		gemmBF16Dot4AVX512(c, ldc, x, lda, b, k/2, acc)
-	case 2:
-		gemmBF16Dot2AVX512(c, ldc, x, lda, b, k/2, acc)
-	default:
-		gemmBF16Dot1AVX512(c, ldc, x, lda, b, k/2, acc)
-	}
-}
+import "mor/internal/quant"
 
 // gemmHalf runs the microkernel of a height on the columns from at on of a panel in 16 bits.
 func (l Level) gemmHalf(t quant.Type, rows int, c *float32, ldc int, a *float32, lda int, panel []byte, at, k int, accumulate bool) {

@@ -116,7 +116,6 @@ type tasks struct {
 	gather    gatherTask
 	panel     panelTask
 	float     floatTask
-	round     roundTask
 	attention attentionTask
 	paged     pagedTask
 

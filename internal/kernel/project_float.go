@@ -3,8 +3,8 @@ package kernel
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 
-	"mor/internal/half"
 	"mor/internal/quant"
 )
 
@@ -18,8 +18,7 @@ type floatTask struct {
 	panels int
 	level  Level
 	edge   []edgeTile // by worker
-	pairs  []byte     // [n][stride] x in bfloat16, where products of pairs want it
-	stride int
+	pairs  []float32  // [n][in/2] words: x in bfloat16, where products of pairs want it
 }
 
 // floatRows is the number of rows that pass a panel before the next panel.
@@ -30,7 +29,9 @@ func (c *CPU) projectFloat(y, x []float32, ws []*Matrix, n, ldy int, acc bool) {
 	t := &c.task.float
 	*t = floatTask{y: y, x: x, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), level: c.level, edge: c.edgeTiles()}
 	if c.bf16 && ws[0].Type == quant.BF16 {
-		t.pairs, t.stride = c.roundRows(x, n, ws[0].In)
+		c.task.packedA = grow(c.task.packedA, words(n, ws[0].In))
+		c.roundPairs(c.task.packedA, x, n, ws[0].In)
+		t.pairs = c.task.packedA
 	}
 	items := t.panels * ((n + floatRows - 1) / floatRows)
 	c.pool.Run(items, panelGrain(items, c.pool.Workers()), t)
@@ -92,8 +93,8 @@ func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
 // tile runs a microkernel on the columns from at on of a panel, and the rows from row on.
 func (t *floatTask) tile(w *Matrix, panel, at, row, rows int, c *float32, ldc int, acc bool) {
 	if t.pairs != nil {
-		size := w.panelSize()
-		gemmPairs(rows, c, ldc, &t.pairs[row*t.stride], t.stride, w.data[panel*size:(panel+1)*size], at, w.In, acc)
+		b := (*float32)(unsafe.Pointer(&w.data[panel*w.panelSize()+4*at]))
+		AVX512BF16.gemm(rows, false, c, ldc, &t.pairs[row*w.In/2], 2*w.In, b, w.In/2, acc)
 		return
 	}
 	a := &t.x[row*w.In]
@@ -104,35 +105,6 @@ func (t *floatTask) tile(w *Matrix, panel, at, row, rows int, c *float32, ldc in
 	}
 	size := w.panelSize()
 	t.level.gemmHalf(w.Type, rows, c, ldc, a, 4*w.In, w.data[panel*size:], at, w.In, acc)
-}
-
-// roundRows returns rows of x in bfloat16, stride bytes apart.
-func (c *CPU) roundRows(x []float32, n, in int) (pairs []byte, stride int) {
-	t := &c.task.round
-	stride = (2*in + cacheLine - 1) / cacheLine * cacheLine
-	if len(t.dst) < n*stride {
-		t.dst = alignedBytes(n * stride * 5 / 4)
-	}
-	t.x, t.in, t.stride = x, in, stride
-	c.pool.Run(n, rowGrain(in), t)
-	t.x = nil
-	return t.dst[:n*stride], stride
-}
-
-type roundTask struct {
-	dst        []byte
-	x          []float32
-	in, stride int
-}
-
-func (t *roundTask) Do(_, lo, hi int) {
-	for i := lo; i < hi; i++ {
-		dst, x, blocks := t.dst[i*t.stride:], row(t.x, i, t.in), t.in/blockIn
-		roundBlocks(dst, x, blocks)
-		for p := blocks * blockIn; p < t.in; p++ {
-			binary.LittleEndian.PutUint16(dst[2*p:], half.ToBF16(x[p]))
-		}
-	}
 }
 
 // generic is the definition.

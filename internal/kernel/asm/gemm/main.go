@@ -20,6 +20,9 @@ type level struct {
 	madd   func(x, y, z reg.VecVirtual) // z += x·y
 }
 
+// ahead is how many bytes before its use b is fetched, for weights that come from memory: over the end of a page, where the CPU's own prefetch stops.
+const ahead = 4096
+
 // At AVX512BF16 the words of a and b are pairs of bfloat16, and k counts pairs.
 var levels = []level{
 	{"AVX2", 8, []int{6, 4, 2, 1}, YMM, fma},
@@ -153,6 +156,9 @@ func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, row
 	l.loop(k, unroll, func(n int) {
 		for u := range n {
 			l.step(sum, b, u*2*l.bytes(), address(u))
+		}
+		for at := 0; at < n*2*l.bytes(); at += 64 {
+			PREFETCHT0(Mem{Base: b, Disp: ahead + at})
 		}
 		advance(n)
 	})

@@ -9,8 +9,6 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
-
-	"mor/internal/kernel/asm/evex"
 )
 
 // level is an instruction set with the heights of its tiles, tallest first. A tile is two vectors wide.
@@ -37,13 +35,9 @@ func main() {
 		for _, rows := range l.tiles {
 			l.tile("F16", rows, 1, l.f16)
 			l.tile("BF16", rows, 2, l.bf16)
-			if l.lanes == 16 {
-				l.tile("BF16Dot", rows, 2, l.dot)
-			}
 		}
 	}
-	round()
-	evex.Generate()
+	Generate()
 }
 
 // tile writes c[rows, 2 vectors] (+)= Σ_p a(i,p)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending. Rows of c lie ldc bytes apart,
@@ -62,14 +56,10 @@ func (l level) tile(kind string, rows, inputs int, step func(sum [][2]reg.VecVir
 		ADDQ(lda, base)
 		bases = append(bases, base)
 	}
-	values := inputs // of 4 bytes in a row of a, for a step
-	if kind == "BF16Dot" {
-		values = 1
-	}
 	body := func(steps int) {
 		for u := range steps {
 			step(sum, b, u*inputs*stride, func(i, p int) Mem {
-				m := Mem{Base: bases[i/3], Disp: 4 * (u*values + p)}
+				m := Mem{Base: bases[i/3], Disp: 4 * (u*inputs + p)}
 				if i%3 > 0 {
 					m.Index, m.Scale = lda, uint8(i%3)
 				}
@@ -80,7 +70,7 @@ func (l level) tile(kind string, rows, inputs int, step func(sum [][2]reg.VecVir
 			PREFETCHT0(Mem{Base: b, Disp: ahead + at})
 		}
 		for _, base := range bases {
-			ADDQ(I32(int32(4*steps*values)), base)
+			ADDQ(I32(int32(4*steps*inputs)), base)
 		}
 		ADDQ(I32(int32(steps*inputs*stride)), b)
 	}
@@ -162,41 +152,6 @@ func (l level) bf16(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, a func(i
 		}
 		l.add(sum, w, p, a)
 	}
-}
-
-// dot adds two inputs, of which a has pairs in bfloat16.
-func (l level) dot(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, a func(i, p int) Mem) {
-	w := [2]reg.VecVirtual{l.vector(), l.vector()}
-	for v := range w {
-		VMOVUPS(Mem{Base: b, Disp: disp + 4*v*l.lanes}, w[v])
-	}
-	x := l.vector()
-	for i := range sum {
-		VPBROADCASTD(a(i, 0), x)
-		evex.VDPBF16PS(x, w[0], sum[i][0])
-		evex.VDPBF16PS(x, w[1], sum[i][1])
-	}
-}
-
-// round writes floats as bfloat16.
-func round() {
-	TEXT("roundBF16AVX512", attr.NOSPLIT, "func(dst *byte, src *float32, blocks int)")
-	Pragma("noescape")
-	Doc("roundBF16AVX512 writes blocks of 32 floats as bfloat16, rounded to nearest, ties to even.")
-	load := func(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
-	dst, src, blocks := load("dst"), load("src"), load("blocks")
-	Label("block")
-	low, high, both := ZMM(), ZMM(), ZMM()
-	VMOVUPS(Mem{Base: src}, low)
-	VMOVUPS(Mem{Base: src, Disp: 64}, high)
-	evex.VCVTNE2PS2BF16(low, high, both)
-	VMOVDQU64(both, Mem{Base: dst})
-	ADDQ(U32(128), src)
-	ADDQ(Imm(64), dst)
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	VZEROUPPER()
-	RET()
 }
 
 // add adds input p with the weights w.
