@@ -26,6 +26,7 @@ type evalCommand struct {
 	textField  string
 	text       string
 	stride     int
+	minContext int
 	tasks      []string
 	task       eval.TaskOptions
 	options    eval.Options
@@ -46,7 +47,7 @@ var evalKinds = []struct {
 	flags []string
 }{
 	{"data", []string{"text-field", "max-bytes", "batch"}},
-	{"text", []string{"stride", "batch"}},
+	{"text", []string{"stride", "min-context", "batch"}},
 	{"tasks", []string{"data-dir", "limit", "num-fewshot", "out", "batch-tokens"}},
 }
 
@@ -58,7 +59,8 @@ func newEval() *cobra.Command {
 		Long: `Measure a model on text that it was not trained on: by default what its own training run held out, otherwise all of --data. Every token is predicted once, in
 windows of --context tokens that do not overlap; the standard error is over windows.
 
---text measures one file with a sliding window: windows of --context tokens begin every --stride tokens, and each predicts the tokens that no window before it held.
+--text measures one file with a sliding window: windows of --context tokens begin every --stride tokens, and each predicts the tokens that no window before it held
+and that have --min-context tokens before them in it.
 
 --tasks measures benchmark tasks from the JSONL files in --data-dir: ` + strings.Join(eval.TaskNames(), ", ") + `.
 The requests are those of lm-evaluation-harness: mmlu scores the letters, mmlu_continuation the answers behind the bare question, hendrycksTest the answers behind the listed
@@ -83,6 +85,7 @@ which the causal threshold decides as top-k did. --depth-curve measures causal r
 	e.flags = f
 	f.StringVar(&e.text, "text", "", "a text file to measure with a sliding window")
 	f.IntVar(&e.stride, "stride", 0, "--text: tokens between the beginnings of two windows (default: half of --context)")
+	f.IntVar(&e.minContext, "min-context", 1, "--text: only tokens are predicted that have so many before them in their window")
 	f.StringSliceVar(&e.tasks, "tasks", nil, "benchmark tasks, with commas")
 	f.StringVar(&e.task.DataDir, "data-dir", ".", "--tasks: folder of the JSONL files")
 	f.IntVar(&e.task.Limit, "limit", 0, "--tasks: the first so many items, of each MMLU subject (0: all)")
@@ -252,8 +255,12 @@ func (e *evalCommand) runText(ctx context.Context, m *model.Model, tok *token.To
 	if e.stride < 1 || e.stride > e.options.Context {
 		return fmt.Errorf("--stride %d: expected 1 to %d, the tokens of a window", e.stride, e.options.Context)
 	}
+	if e.minContext < 1 || e.minContext >= e.options.Context {
+		return fmt.Errorf("--min-context %d: expected 1 to %d, fewer than the tokens of a window", e.minContext, e.options.Context-1)
+	}
 	return e.measure(report, m.Config, modes, func(mode model.Mode, progress func(done, total int64)) (*eval.Result, error) {
-		r, err := eval.RunText(ctx, m, tok, text, eval.TextOptions{Context: e.options.Context, Stride: e.stride, Batch: e.options.Batch, Mode: mode, Progress: progress})
+		r, err := eval.RunText(ctx, m, tok, text, eval.TextOptions{
+			Context: e.options.Context, Stride: e.stride, MinContext: e.minContext, Batch: e.options.Batch, Mode: mode, Progress: progress})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.text, err)
 		}

@@ -25,8 +25,9 @@ type Result struct {
 	MaxRecursion int         `json:"max_recursion"`
 	Threshold    float64     `json:"router_threshold"`
 	Context      int         `json:"context"`
-	Stride       int         `json:"stride"` // between the beginnings of two windows
-	Tokens       int64       `json:"tokens"` // that were predicted
+	Stride       int         `json:"stride"`      // between the beginnings of two windows
+	MinContext   int         `json:"min_context"` // tokens before a predicted one in its window
+	Tokens       int64       `json:"tokens"`      // that were predicted
 	Bytes        int64       `json:"bytes"`
 	Loss         float64     `json:"loss"` // nats a token
 	StdErr       float64     `json:"loss_stderr"`
@@ -193,7 +194,7 @@ func (s *sums) agreements(mode model.Mode) {
 func (s *sums) result(bytes int64, context, stride int, mode model.Mode) (*Result, error) {
 	n := float64(s.tokens)
 	mode = effective(s.m.Config, mode)
-	r := &Result{Routing: mode.Routing.String(), MaxRecursion: mode.MaxRecursion, Threshold: mode.Threshold, Context: context, Stride: stride, Tokens: s.tokens, Bytes: bytes}
+	r := &Result{Routing: mode.Routing.String(), MaxRecursion: mode.MaxRecursion, Threshold: mode.Threshold, Context: context, Stride: stride, MinContext: 1, Tokens: s.tokens, Bytes: bytes}
 	r.Loss = s.loss / n
 	r.Perplexity, r.BitsPerByte = math.Exp(r.Loss), s.loss/math.Ln2/float64(bytes)
 	r.StdErr = standardError(s.windows)

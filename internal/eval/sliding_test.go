@@ -12,15 +12,18 @@ import (
 // TestSlide: every token but the first of a window is predicted once, and where windows overlap all but the text's first.
 func TestSlide(t *testing.T) {
 	for _, c := range []struct {
-		n, context, stride int
-		want               []window
+		n, context, stride, least int
+		want                      []window
 	}{
-		{10, 4, 2, []window{{0, 1, 4}, {2, 4, 6}, {4, 6, 8}, {6, 8, 10}}},
-		{9, 4, 3, []window{{0, 1, 4}, {3, 4, 7}, {6, 7, 9}}},
-		{9, 4, 4, []window{{0, 1, 4}, {4, 5, 8}}},
-		{3, 8, 2, []window{{0, 1, 3}}},
+		{10, 4, 2, 0, []window{{0, 1, 4}, {2, 4, 6}, {4, 6, 8}, {6, 8, 10}}},
+		{9, 4, 3, 1, []window{{0, 1, 4}, {3, 4, 7}, {6, 7, 9}}},
+		{9, 4, 4, 0, []window{{0, 1, 4}, {4, 5, 8}}},
+		{3, 8, 2, 0, []window{{0, 1, 3}}},
+		{13, 4, 4, 2, []window{{0, 2, 4}, {4, 6, 8}, {8, 10, 12}}},
+		{8, 4, 2, 3, []window{{0, 3, 4}, {2, 5, 6}, {4, 7, 8}}},
+		{3, 8, 2, 3, nil},
 	} {
-		if got := slide(c.n, c.context, c.stride); !reflect.DeepEqual(got, c.want) {
+		if got := slide(c.n, &TextOptions{Context: c.context, Stride: c.stride, MinContext: c.least}); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
@@ -64,6 +67,15 @@ func TestRunText(t *testing.T) {
 	if got.StdErr <= 0 {
 		t.Errorf("standard error %v", got.StdErr)
 	}
+	o.MinContext = 11
+	if few, err := RunText(t.Context(), m, tok, text, o); err != nil || few.MinContext != 11 || few.Tokens >= got.Tokens {
+		t.Errorf("least context of 11: %+v, %v", few, err)
+	}
+	o.MinContext = len(tokens)
+	if _, err := RunText(t.Context(), m, tok, text, o); err == nil {
+		t.Error("a text was measured that is shorter than the least context")
+	}
+	o.MinContext = 0
 	if _, err := RunText(t.Context(), m, tok, []byte{}, o); err == nil {
 		t.Error("an empty text was measured")
 	}
