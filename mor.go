@@ -117,6 +117,7 @@ type Options struct {
 	LogitBias         map[int32]float32 // is added to the logits of these tokens
 	Seed              uint64            // one seed, one text
 	MaxRecursion      int               // most recursions of a token: fewer are faster; 0: all that the model has
+	Speculate         int               // tokens that are guessed with one recursion and then read together; the text is the same without; 0: none
 	RouterThreshold   float64           // expert-choice: a token goes on where its score's probability passes this; 0: 0.5
 	LogProbs          bool              // fill Token.LogProb
 	Regexp            string            // the text matches this as a whole, unless it ends by its length; "": anything
@@ -138,7 +139,7 @@ func (o *Options) options(stops []int32) infer.Options {
 	return infer.Options{
 		Sampling: infer.Sampling{Temperature: o.Temperature, TopK: o.TopK, TopP: o.TopP, MinP: o.MinP, TypicalP: o.TypicalP, RepetitionPenalty: o.RepetitionPenalty,
 			PresencePenalty: o.PresencePenalty, FrequencyPenalty: o.FrequencyPenalty, LogitBias: o.LogitBias, Seed: o.Seed},
-		MaxTokens: o.MaxTokens, MinTokens: o.MinTokens, Stop: o.Stop, StopTokens: stops, MaxRecursion: o.MaxRecursion, RouterThreshold: o.RouterThreshold, LogProbs: o.LogProbs,
+		MaxTokens: o.MaxTokens, MinTokens: o.MinTokens, Stop: o.Stop, StopTokens: stops, MaxRecursion: o.MaxRecursion, Speculate: o.Speculate, RouterThreshold: o.RouterThreshold, LogProbs: o.LogProbs,
 		Regexp: o.Regexp, JSONSchema: o.JSONSchema,
 	}
 }
@@ -212,6 +213,8 @@ type Result struct {
 	Tokens       int     // written, those of a stop string among them
 	MeanDepth    float64 // of the written tokens
 	PromptDepth  float64 // mean depth of the prompt's tokens
+	Drafted      int     // tokens that were guessed, where asked for
+	Accepted     int     // guesses that held
 	FLOPs        float64
 	Prefill      time.Duration
 	Decode       time.Duration
@@ -221,7 +224,7 @@ type Result struct {
 // Result waits for the end of the text. The error is the one that ended it.
 func (t *Text) Result() (Result, error) {
 	r, err := t.stream.Result()
-	out := Result{PromptTokens: r.PromptTokens, CachedTokens: r.CachedTokens, Tokens: r.Tokens, MeanDepth: r.MeanDepth, PromptDepth: r.PromptDepth, FLOPs: r.FLOPs,
+	out := Result{PromptTokens: r.PromptTokens, CachedTokens: r.CachedTokens, Tokens: r.Tokens, MeanDepth: r.MeanDepth, PromptDepth: r.PromptDepth, Drafted: r.Drafted, Accepted: r.Accepted, FLOPs: r.FLOPs,
 		Prefill: r.Prefill, Decode: r.Decode, CacheBytes: r.CacheBytes}
 	if len(r.Choices) > 0 {
 		out.Finish, out.StopString = r.Choices[0].Finish, r.Choices[0].StopString

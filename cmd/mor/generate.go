@@ -74,6 +74,7 @@ is causal: a token never depends on what follows it. The same seed, options and 
 	f.StringArrayVar(&o.Stop, "stop", nil, "end the text before this (may be given several times)")
 	f.IntVar(&o.MaxTokens, "max-tokens", o.MaxTokens, "most tokens to write (0: until the context is full)")
 	f.IntVar(&o.MaxRecursion, "max-recursion", 0, "most recursions of a token (0: all that the model has)")
+	f.IntVar(&o.Speculate, "speculate", 0, "guess so many tokens with one recursion, and read them together; the text is the same without (0: none)")
 	f.Float64Var(&o.RouterThreshold, "router-threshold", 0.5, "expert-choice: a token goes on where its score's probability passes this")
 	f.StringVar(&g.promptFile, "prompt-file", "", "read the prompt from a file, less one newline at its end; - is standard input")
 	f.BoolVar(&g.showDepth, "show-depth", false, "show how many recursions each token took")
@@ -302,6 +303,9 @@ type generated struct {
 	PromptPerSec    float64          `json:"prompt_tokens_per_second"`
 	CacheBytes      int64            `json:"kv_cache_bytes"`
 	GeneratedTokens int              `json:"generated_tokens"` // those of a stop string among them
+	DraftedTokens   int              `json:"drafted_tokens,omitempty"`
+	AcceptedTokens  int              `json:"accepted_tokens,omitempty"`
+	FLOPs           float64          `json:"flops"`
 	PromptTokens    []promptToken    `json:"prompt_tokens"`
 	Tokens          []generatedToken `json:"tokens"`
 }
@@ -335,6 +339,7 @@ func (g *generateCommand) writeJSON(out io.Writer, written *mor.Text, m *mor.Mod
 		object.PromptTokens = append(object.PromptTokens, promptToken{t.ID, t.Text, t.Depth})
 	}
 	object.Text, object.MeanDepth, object.PromptMeanDepth = text.String(), r.MeanDepth, r.PromptDepth
+	object.DraftedTokens, object.AcceptedTokens, object.FLOPs = r.Drafted, r.Accepted, r.FLOPs
 	object.FinishReason, object.StopString, object.CacheBytes = r.Finish, r.StopString, r.CacheBytes
 	object.GeneratedTokens, object.TokensPerSec, object.PromptPerSec = r.Tokens, rate(r.Tokens, r.Decode), rate(r.PromptTokens, r.Prefill)
 	enc := json.NewEncoder(out)
@@ -351,8 +356,12 @@ func (g *generateCommand) statistics(out io.Writer, r *mor.Result, recursions in
 	if finish == "" {
 		finish = "interrupted"
 	}
-	fmt.Fprintf(out, "prompt %d tokens, %.0f tokens/s, mean depth %.2f | generated %d tokens, %.0f tokens/s, mean depth %.2f of %d | routing %s | finish %s | seed %d\n",
-		r.PromptTokens, rate(r.PromptTokens, r.Prefill), r.PromptDepth, r.Tokens, rate(r.Tokens, r.Decode), r.MeanDepth, recursions, model.Causal, finish, g.options.Seed)
+	guesses := ""
+	if g.options.Speculate > 0 {
+		guesses = fmt.Sprintf(" | %d of %d guesses held", r.Accepted, r.Drafted)
+	}
+	fmt.Fprintf(out, "prompt %d tokens, %.0f tokens/s, mean depth %.2f | generated %d tokens, %.0f tokens/s, mean depth %.2f of %d%s | routing %s | finish %s | seed %d\n",
+		r.PromptTokens, rate(r.PromptTokens, r.Prefill), r.PromptDepth, r.Tokens, rate(r.Tokens, r.Decode), r.MeanDepth, recursions, guesses, model.Causal, finish, g.options.Seed)
 }
 
 // rate is n a second.

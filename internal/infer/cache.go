@@ -178,6 +178,16 @@ func (k *Cache) trim(s *Sequence, i int) {
 	}
 }
 
+// retract forgets the entries of the tokens from done on, which are settled.
+func (k *Cache) retract(s *Sequence, done int) {
+	for segment := range s.count {
+		s.count[segment] -= k.entries(s, segment, done, s.done)
+	}
+	for i := range k.slots {
+		k.trim(s, i)
+	}
+}
+
 // drop frees all that a sequence holds.
 func (k *Cache) drop(s *Sequence) {
 	for i := range s.tables {

@@ -9,41 +9,56 @@ import (
 
 // draw hands on what the sequences in e.draws have read, and draws their next tokens.
 func (e *Engine) draw() {
-	n := 0
-	for i, q := range e.draws {
-		if !e.readOn(q) {
-			continue
-		}
-		e.draws[n], e.picked[n] = q, e.picked[i]
-		n++
-	}
-	e.draws, e.picked = e.draws[:n], e.picked[:n]
+	e.draws = slices.DeleteFunc(e.draws, func(q *Sequence) bool { return !q.spec.drafting && !e.readOn(q) })
 	e.fork()
-	v := e.m.Config.VocabSize
-	e.logits = slices.Grow(e.logits[:0], len(e.draws)*v)[:len(e.draws)*v]
-	if len(e.draws) == 0 {
-		return
-	}
-	e.flow.Logits(e.logits, e.picked)
-	e.m.CPU().Pool().Run(len(e.draws), 1, (*drawTask)(e))
+	e.picked = e.picked[:0]
 	for _, q := range e.draws {
-		q.stream.result.FLOPs += e.headFLOPs
-		switch o := &q.stream.request.Options; {
-		case q.failed != nil:
-			e.finish(q, q.failed)
-		case q.over || q.next.ID == e.eot || slices.Contains(o.StopTokens, q.next.ID):
-			q.drawn = false
-			q.end(FinishStop)
-			q.flush()
-			e.finish(q, nil)
-		default:
-			if err := q.advance(e.tok.TokenBytes(q.next.ID)); err != nil {
-				e.finish(q, err)
-				continue
-			}
-			q.tokens = append(q.tokens, q.next.ID)
+		q.at = len(e.picked)
+		rows := 1
+		if !q.spec.drafting {
+			rows += q.spec.guesses
 		}
+		for i := range rows {
+			e.picked = append(e.picked, q.row+int32(i))
+		}
+		q.stream.result.FLOPs += float64(rows) * e.headFLOPs
 	}
+	v := e.m.Config.VocabSize
+	e.logits = slices.Grow(e.logits[:0], len(e.picked)*v)[:len(e.picked)*v]
+	if len(e.draws) > 0 {
+		e.flow.Logits(e.logits, e.picked)
+	}
+	for len(e.draws) > 0 {
+		e.m.CPU().Pool().Run(len(e.draws), 1, (*drawTask)(e))
+		e.draws = slices.DeleteFunc(e.draws, func(q *Sequence) bool { return !e.drawn(q) })
+	}
+}
+
+// drawn takes the token that was drawn into its text. It returns whether the token was guessed, so that what comes behind it can be drawn at once.
+func (e *Engine) drawn(q *Sequence) bool {
+	switch o := &q.stream.request.Options; {
+	case q.failed != nil:
+		e.finish(q, q.failed)
+		return false
+	case q.spec.drafting:
+		return false
+	case q.over || q.next.ID == e.eot || slices.Contains(o.StopTokens, q.next.ID):
+		q.drawn = false
+		q.end(FinishStop)
+		q.flush()
+		e.finish(q, nil)
+		return false
+	}
+	if err := q.advance(e.tok.TokenBytes(q.next.ID)); err != nil {
+		e.finish(q, err)
+		return false
+	}
+	if !e.confirm(q) {
+		q.tokens = append(q.tokens, q.next.ID)
+		return false
+	}
+	q.at++
+	return e.readOn(q)
 }
 
 // readOn delivers the token that was drawn before, or describes the prompt, now that it has been read. It returns whether the text goes on.
@@ -54,7 +69,7 @@ func (e *Engine) readOn(q *Sequence) (on bool) {
 			on = false
 		}
 	}()
-	last := len(q.tokens) - 1
+	last := q.known() - 1
 	if !q.drawn {
 		if q.index == 0 {
 			e.promptRead(q)
@@ -65,9 +80,9 @@ func (e *Engine) readOn(q *Sequence) (on bool) {
 	e.count.GeneratedTokens++
 	var scores []float32
 	if q.stream.request.RouterScores {
-		scores = q.scores
+		scores = q.scores[last-(q.done-len(q.scores))]
 	}
-	if !q.read(int(q.depth[last]), scores, len(q.tokens) >= e.longest) {
+	if !q.read(int(q.depth[last]), scores, q.known() >= e.longest) {
 		e.finish(q, nil)
 		return false
 	}
@@ -81,15 +96,15 @@ func (e *Engine) fork() {
 		if lead == nil {
 			continue
 		}
-		i := slices.Index(e.draws, lead)
-		if i < 0 || lead.drawn {
+		if lead.drawn || !slices.Contains(e.draws, lead) {
 			continue
 		}
 		e.cache.share(q, lead)
 		q.lead, q.done, q.depth = nil, lead.done, append(q.depth[:0], lead.depth...)
 		copy(q.seen, lead.seen)
 		q.prefix, q.blocks = lead.prefix, lead.blocks
-		e.draws, e.picked = append(e.draws, q), append(e.picked, e.picked[i])
+		q.row = lead.row
+		e.draws = append(e.draws, q)
 	}
 }
 
@@ -99,26 +114,28 @@ type drawTask Engine
 func (t *drawTask) Do(worker, lo, hi int) {
 	v := t.m.Config.VocabSize
 	for i := lo; i < hi; i++ {
-		t.draws[i].draw(t.logits[i*v:(i+1)*v], t.drafts[worker], t.eot)
+		q := t.draws[i]
+		q.draw(t.logits[q.at*v:(q.at+1)*v], t.drafts[worker], t.eot)
 	}
 }
 
-// draw draws the next token from logits[v], which are changed.
+// draw draws the next token, or a guess, from logits[v], which are changed.
 func (q *Sequence) draw(logits []float32, d *draft, eot int32) {
 	defer func() {
 		if v := recover(); v != nil {
 			q.failed = recovered(v)
 		}
 	}()
+	if q.spec.drafting {
+		q.guess(logits, d, eot)
+		return
+	}
 	o := &q.stream.request.Options
 	wanted := o.LogProbs || o.TopLogProbs > 0
 	if wanted {
 		d.raw = append(d.raw[:0], logits...)
 	}
-	if q.choice.Tokens < o.MinTokens {
-		forbid(logits, eot, o.StopTokens)
-	}
-	forbid(logits, -1, o.Banned)
+	o.exclude(logits, q.choice.Tokens, eot)
 	over, err := q.constrain(logits, eot)
 	if err != nil || over {
 		q.failed, q.over = err, over
@@ -179,17 +196,19 @@ func (e *Engine) scorePrompt(q *Sequence, row int32) {
 	}
 }
 
-// keepScores keeps the router scores of the last row of a chunk.
+// keepScores keeps the router scores of the rows of a chunk behind which something is drawn.
 func (e *Engine) keepScores(q *Sequence) {
 	n := e.m.Config.Recursions()
-	seat := q.chunk[len(q.chunk)-1]
-	arrived := n
-	if e.m.Config.Expert() {
-		arrived = min(int(e.flow.Seats[seat].Depth)+1, int(q.limit))
-	} else if !e.m.Config.Token() {
-		arrived = 0
+	q.scores = q.scores[:0]
+	for _, seat := range q.chunk[max(len(q.chunk)-1-q.spec.guesses, 0):] {
+		arrived := n
+		if e.m.Config.Expert() {
+			arrived = min(int(e.flow.Seats[seat].Depth)+1, int(q.limit))
+		} else if !e.m.Config.Token() {
+			arrived = 0
+		}
+		q.scores = append(q.scores, slices.Clone(e.flow.Scores[int(seat)*n:int(seat)*n+arrived]))
 	}
-	q.scores = slices.Clone(e.flow.Scores[int(seat)*n : int(seat)*n+arrived])
 }
 
 // finish ends a text, frees what it holds, and with the last text ends the request.
@@ -197,6 +216,7 @@ func (e *Engine) finish(q *Sequence, err error) {
 	if q.ended {
 		return
 	}
+	e.abandon(q)
 	s := q.stream
 	s.result.CacheBytes += e.cache.bytes(q)
 	if err == nil && e.o.PrefixReuse {

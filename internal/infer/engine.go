@@ -106,6 +106,8 @@ type Stats struct {
 	Saved            uint64   // recursions that tokens did not take
 	PromptTokens     uint64
 	GeneratedTokens  uint64
+	Drafted          uint64 // tokens that were guessed
+	Accepted         uint64 // guesses that held
 	Preempted        uint64
 	Requests         uint64            // that ended well
 	Cancelled        uint64            // by their context
@@ -144,10 +146,13 @@ type Engine struct {
 	seats    []int32 // free ones
 	entering []int32 // seats of a pass
 	live     []int32
-	idle     int // of live, the last ones
+	idle     int  // of live, the last ones
+	decoding int  // texts that decode
+	reading  bool // rows of prompts are under way
+	pace     pace
 	leaving  []int32
 	draws    []*Sequence // whose last row has left
-	picked   []int32     // its place among those that left
+	picked   []int32     // rows of those that left whose logits are computed
 	scored   []int32     // places of a prompt's rows that are scored
 	logits   []float32
 	drafts   []*draft // by worker
@@ -164,7 +169,7 @@ func NewEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, 
 	if tok.VocabSize() > m.Config.VocabSize {
 		return nil, fmt.Errorf("tokenizer: %d tokens, the model has %d (vocab_size): this is not the model's tokenizer", tok.VocabSize(), m.Config.VocabSize)
 	}
-	e := &Engine{m: m, tok: tok, o: o, eot: -1, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	e := &Engine{m: m, tok: tok, o: o, eot: -1, wake: make(chan struct{}, 1), stopped: make(chan struct{}), pace: pace{share: firstShare}}
 	if eot, ok := tok.EOT(); ok {
 		e.eot = eot
 	}
@@ -189,7 +194,7 @@ func (e *Engine) build() error {
 	n := c.Recursions()
 	e.stats.Depths, e.stats.Rejected, e.count.Depths = make([]uint64, n+1), map[string]uint64{}, make([]uint64, n+1)
 	heads := kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim}
-	seats := o.MaxRunning + o.TokenBudget
+	seats := o.MaxRunning + n*o.TokenBudget // a row that enters is under way for n ticks at most
 	pages := int(min(o.CacheBytes/kernel.PageBytes(o.PageSize, o.CacheFormat, heads), 1<<30))
 	text := (c.MaxPositionEmbeddings+o.PageSize-1)/o.PageSize + 1 // pages of a slot
 	pages = min(pages, e.m.Plan.Slots*text*2*o.MaxRunning)        // as many again for prefixes

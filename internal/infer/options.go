@@ -32,6 +32,7 @@ type Options struct {
 	Banned          []int32  // tokens that are never drawn
 	N               int      // texts behind the one prompt; 0 is 1
 	MaxRecursion    int      // at most so many recursions a token; 0: all
+	Speculate       int      // tokens that are guessed with one recursion and then read together; the text is the same without; 0: none
 	RouterThreshold float64  // expert-choice: a token goes on where the sigmoid of its score passes it; 0: 0.5, as in training
 	LogProbs        bool     // fill Token.LogProb
 	TopLogProbs     int      // so many of the best tokens beside each; implies LogProbs
@@ -62,6 +63,8 @@ func (o *Options) Validate() error {
 		return &OptionError{Name: "min_tokens", Found: o.MinTokens, Expected: "0 to max_tokens"}
 	case o.N < 0 || o.N > maxSamples:
 		return &OptionError{Name: "n", Found: o.N, Expected: fmt.Sprintf("1 to %d", maxSamples)}
+	case o.Speculate < 0 || o.Speculate > maxSpeculate:
+		return &OptionError{Name: "speculate", Found: o.Speculate, Expected: fmt.Sprintf("1 to %d, or 0 for none", maxSpeculate)}
 	case o.TopLogProbs < 0 || o.TopLogProbs > maxTopLogProbs:
 		return &OptionError{Name: "top_logprobs", Found: o.TopLogProbs, Expected: fmt.Sprintf("0 to %d", maxTopLogProbs)}
 	}
@@ -76,6 +79,9 @@ func (o *Options) check(c *model.Config) error {
 	if err := o.mode().Check(c); err != nil {
 		name, _, _ := strings.Cut(err.Error(), ":")
 		return &OptionError{Name: name, err: err}
+	}
+	if err := o.checkSpeculate(c); err != nil {
+		return err
 	}
 	for _, list := range []struct {
 		name string

@@ -19,6 +19,7 @@ type Sampler struct {
 	place  []int32    // [v] place of a token in occurred, plus 1; 0: it did not occur
 	listed []occurred // the tokens that occurred
 	vocab  int
+	marked int // listed tokens when mark was called
 }
 
 // occurred is a token of the text.
@@ -83,6 +84,23 @@ func (s *Sampler) Observe(tokens ...int32) {
 
 // Generated tells the penalties about a token of the text.
 func (s *Sampler) Generated(id int32) { s.observe(id, 1) }
+
+// mark remembers which tokens occurred, for rewind.
+func (s *Sampler) mark() { s.marked = len(s.listed) }
+
+// rewind takes back the tokens that were generated since mark.
+func (s *Sampler) rewind(tokens []int32) {
+	if !s.counts() {
+		return
+	}
+	for _, id := range tokens {
+		s.listed[s.place[id]-1].generated--
+	}
+	for _, t := range s.listed[s.marked:] {
+		s.place[t.id] = 0
+	}
+	s.listed = s.listed[:s.marked]
+}
 
 func (s *Sampler) observe(id, generated int32) {
 	if !s.counts() {

@@ -6,14 +6,12 @@ import (
 	"time"
 )
 
-// minPrefill is how many prompt tokens may enter in a tick, however few texts are decoding: so few rows more wait for the same weights.
-const minPrefill = 16
-
 // tick takes every row under way through one recursion: it lets requests in, has rows enter, runs the block once for all that are in the loop, lets
 // those that leave through the rest of the model, draws, and delivers.
 func (e *Engine) tick() {
 	e.sweep()
 	e.admit()
+	started := time.Now()
 	e.enter()
 	if e.o.Schedule == SequenceWise {
 		for e.loopRows(true); len(e.live) > e.idle; e.loopRows(true) {
@@ -24,6 +22,9 @@ func (e *Engine) tick() {
 	}
 	e.leaveRows()
 	e.draw()
+	if e.decoding > 0 {
+		e.pace.saw(time.Since(started).Seconds(), e.decoding, e.reading)
+	}
 	e.running = slices.DeleteFunc(e.running, func(q *Sequence) bool { return q.ended })
 	e.publish()
 }
@@ -126,24 +127,26 @@ func (e *Engine) join(q *Sequence) {
 
 // enter has the next tokens of sequences enter: first those that decode, then prompts in parts.
 func (e *Engine) enter() {
-	e.entering = e.entering[:0]
-	decoding := 0
+	e.entering, e.decoding, e.reading = e.entering[:0], 0, false
+	budget := e.o.TokenBudget
 	for i := 0; i < len(e.running); i++ {
 		if q := e.running[i]; q.decoding() {
-			if decoding++; len(q.chunk) == 0 {
-				e.take(q, 1)
+			if e.decoding++; len(q.chunk) == 0 {
+				budget -= e.next(q, budget-1)
 			}
 		}
 	}
-	budget := e.o.TokenBudget - len(e.entering)
-	if decoding > 0 {
-		budget = min(budget, max(minPrefill, decoding))
+	if e.decoding > 0 {
+		budget = min(budget, e.pace.rows(e.decoding))
 	}
 	for i := 0; i < len(e.running) && budget > 0; i++ {
 		q := e.running[i]
 		if n := min(q.left(), budget); n > 0 && len(q.chunk) == 0 && q.lead == nil && !q.decoding() && e.take(q, n) {
 			budget -= n
 		}
+	}
+	for _, q := range e.running {
+		e.reading = e.reading || len(q.chunk) > 0 && !q.decoding()
 	}
 	if len(e.entering) > 0 {
 		e.flow.Enter(e.entering)
@@ -195,6 +198,7 @@ func (e *Engine) preempt(q *Sequence) {
 
 // strip frees the seats and pages of a sequence.
 func (e *Engine) strip(q *Sequence) {
+	e.abandon(q)
 	if len(q.chunk) > 0 {
 		e.entering = slices.DeleteFunc(e.entering, func(s int32) bool { return slices.Contains(q.chunk, s) })
 	}
@@ -247,7 +251,7 @@ func (e *Engine) pass() {
 
 // leaveRows takes the chunks whose rows have all left the loop through the rest of the model.
 func (e *Engine) leaveRows() {
-	e.leaving, e.draws, e.picked = e.leaving[:0], e.draws[:0], e.picked[:0]
+	e.leaving, e.draws = e.leaving[:0], e.draws[:0]
 	for _, q := range e.running {
 		if q.ready(e.flow) {
 			e.leaving = append(e.leaving, q.chunk...)
@@ -268,8 +272,11 @@ func (e *Engine) leaveRows() {
 		}
 		e.settle(q)
 		if row += n; q.done == len(q.tokens) {
+			q.row = row - 1
+			if !q.spec.drafting {
+				q.row -= int32(q.spec.guesses)
+			}
 			e.draws = append(e.draws, q)
-			e.picked = append(e.picked, row-1)
 		}
 	}
 }
@@ -281,10 +288,12 @@ func (e *Engine) settle(q *Sequence) {
 		depth := e.flow.Seats[s].Depth
 		q.stream.result.FLOPs += e.rowFLOPs(q, len(q.depth), int(depth))
 		q.depth = append(q.depth, depth)
-		e.count.Depths[depth]++
-		e.count.Saved += uint64(n - int(depth))
+		if !q.spec.drafting {
+			e.count.Depths[depth]++
+			e.count.Saved += uint64(n - int(depth))
+		}
 	}
-	if q.stream.request.RouterScores {
+	if q.stream.request.RouterScores && !q.spec.drafting {
 		e.keepScores(q)
 	}
 	e.cache.settle(q)

@@ -15,12 +15,16 @@ type Sequence struct {
 	lead   *Sequence // its prompt is this one's, whose pages it gets; nil once it has them
 
 	limit  int32 // of recursions
+	full   int32 // the same outside drafts
 	cut    float32
-	tables [][]int32 // by slot of the cache: its pages
-	count  []int32   // by segment: entries
-	seen   []int32   // by segment: entries up to the token that is counted
-	scores []float32 // router scores of the last token
-	prefix *prefix   // the last of the blocks that are remembered
+	tables [][]int32   // by slot of the cache: its pages
+	count  []int32     // by segment: entries
+	seen   []int32     // by segment: entries up to the token that is counted
+	scores [][]float32 // router scores of the last tokens that were computed
+	row    int32       // of the pass that left the model: the first whose logits are drawn from
+	at     int         // of e.logits: the row that is drawn from
+	spec   speculation
+	prefix *prefix // the last of the blocks that are remembered
 	blocks int
 
 	chunk  []int32 // seats of the tokens [done, done+len) that are under way
@@ -41,7 +45,8 @@ func (e *Engine) newSequence(s *Stream, index int) *Sequence {
 	q.decoder.Follow(r.Prompt)
 	q.outlet.reset(r.Stop)
 	mode := r.mode()
-	q.limit, q.cut = int32(mode.Recursions(e.m.Config)), mode.Score()
+	q.full, q.cut = int32(mode.Recursions(e.m.Config)), mode.Score()
+	q.limit = q.full
 	q.sampler = Sampler{vocab: e.m.Config.VocabSize}
 	return q
 }
@@ -59,5 +64,5 @@ func (q *Sequence) ready(f *model.Flow) bool {
 	return len(q.chunk) > 0
 }
 
-// decoding tells whether only the token that was drawn last is to be computed.
-func (q *Sequence) decoding() bool { return q.drawn && len(q.tokens)-q.done == 1 }
+// decoding tells whether only the token that was drawn last, and what is guessed behind it, is to be computed.
+func (q *Sequence) decoding() bool { return q.drawn && q.known()-q.done <= 1 }

@@ -25,6 +25,8 @@ type Result struct {
 	Tokens       int     // generated, in all texts
 	MeanDepth    float64 // of the generated tokens
 	PromptDepth  float64 // mean depth of the prompt's tokens
+	Drafted      int     // tokens that were guessed, where asked for
+	Accepted     int     // guesses that held
 	FLOPs        float64 // multiplications and additions for what was computed; nothing for what was reused
 	Queued       time.Duration
 	Prefill      time.Duration

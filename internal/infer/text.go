@@ -120,6 +120,14 @@ func logProbs(logits []float32, id int32, k int) (float64, []LogProb) {
 	return float64(logits[id]) - lse, out
 }
 
+// exclude makes tokens impossible that must not follow so many tokens.
+func (o *Options) exclude(logits []float32, tokens int, eot int32) {
+	if tokens < o.MinTokens {
+		forbid(logits, eot, o.StopTokens)
+	}
+	forbid(logits, -1, o.Banned)
+}
+
 // forbid makes tokens impossible.
 func forbid(logits []float32, eot int32, tokens []int32) {
 	never := float32(math.Inf(-1))
