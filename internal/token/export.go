@@ -12,13 +12,13 @@ func (t *Tokenizer) Vocab() (Vocab, error) {
 	if t.spec.sentence != nil {
 		return v, fmt.Errorf("a vocabulary of SentencePiece's kind is not byte-level")
 	}
-	for _, name := range []string{"gpt-2", "smollm", "llama-bpe", "qwen2"} { // starcoder is smollm by another name
-		if steps, err := preByName(name); err == nil && samePre(steps, t.spec.pre) && t.spec.ignoreMerges == (name == "llama-bpe") {
-			v.Pre = name
+	for i := range namedPres {
+		if p := &namedPres[i]; v.Pre == "" && samePre(p.steps(), t.spec.pre) && t.spec.ignoreMerges == p.ignoreMerges {
+			v.Pre = p.names[0]
 		}
 	}
 	if v.Pre == "" {
-		return v, fmt.Errorf("this pre-tokenizer has no name in llama.cpp: expected one of %s", strings.Join(PreTokenizers(), ", "))
+		return v, fmt.Errorf("this pre-tokenizer has no name in llama.cpp: expected that of %s, or one like them", strings.Join(PreTokenizers(), ", "))
 	}
 	for _, m := range t.spec.merges {
 		v.Merges = append(v.Merges, m[0]+" "+m[1])

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"runtime"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -99,11 +100,15 @@ func (o TrainOptions) withDefaults() (TrainOptions, error) {
 // newTrainSpec returns a tokenizer without merges: the special tokens, then the bytes in order of their byte-level
 // characters, as Hugging Face's trainer has them.
 func newTrainSpec(o TrainOptions) (spec, error) {
+	s := spec{decoder: newByteLevel(true)}
+	if !slices.Contains(PreTokenizers(), o.Pre) {
+		return s, fmt.Errorf("pre-tokenizer %q is none to train with: expected %s", o.Pre, strings.Join(PreTokenizers(), ", "))
+	}
 	pre, err := preByName(o.Pre)
-	s := spec{pre: pre, decoder: newByteLevel(true)}
 	if err != nil {
 		return s, err
 	}
+	s.pre = pre.steps()
 	for i, text := range o.Special {
 		switch {
 		case utf8.RuneCountInString(text) < 2 || !utf8.ValidString(text):

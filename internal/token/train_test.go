@@ -67,11 +67,11 @@ func TestTrainWorkers(t *testing.T) {
 func TestCutPoint(t *testing.T) {
 	text := []byte(strings.Repeat(sample, 20))
 	for _, name := range PreTokenizers() {
-		steps, err := preByName(name)
+		named, err := preByName(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := newPreTokenizer(steps)
+		p, err := newPreTokenizer(named.steps())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +133,7 @@ func TestTrainErrors(t *testing.T) {
 		{"too small", background, sample, TrainOptions{VocabSize: 256}, "vocabulary of 256 is too small: expected at least 257"},
 		{"too large", background, sample, TrainOptions{VocabSize: 1 << 30}, "too large"},
 		{"empty", background, "", TrainOptions{VocabSize: 300}, "texts are empty"},
-		{"pre-tokenizer", background, sample, TrainOptions{VocabSize: 300, Pre: "gpt2"}, `pre-tokenizer "gpt2" is unknown: expected gpt-2`},
+		{"pre-tokenizer", background, sample, TrainOptions{VocabSize: 300, Pre: "gpt2"}, `pre-tokenizer "gpt2" is none to train with: expected gpt-2`},
 		{"special twice", background, sample, TrainOptions{VocabSize: 300, Special: []string{"<s>", "<s>"}}, `"<s>" is given twice`},
 		{"special short", background, sample, TrainOptions{VocabSize: 300, Special: []string{"a"}}, `special token "a"`},
 		{"workers", background, sample, TrainOptions{VocabSize: 300, Workers: -1}, "-1 workers"},

@@ -62,11 +62,11 @@ func ParseGPT2(encoder, merges []byte) (*Tokenizer, error) {
 
 // buildNamed completes a spec with merges as "left right" and a pre-tokenizer by name.
 func buildNamed(s spec, merges []string, pre string) (*Tokenizer, error) {
-	var err error
-	if s.pre, err = preByName(pre); err != nil {
+	named, err := preByName(pre)
+	if err != nil {
 		return nil, err
 	}
-	s.decoder, s.ignoreMerges = newByteLevel(true), pre == "llama-bpe"
+	s.pre, s.decoder, s.ignoreMerges = named.steps(), newByteLevel(true), named.ignoreMerges
 	for i, text := range merges {
 		m, ok := splitMerge(text)
 		if !ok {
@@ -80,32 +80,4 @@ func buildNamed(s spec, merges []string, pre string) (*Tokenizer, error) {
 // newByteLevel returns a ByteLevel step without a prefix space.
 func newByteLevel(useRegex bool) byteLevelJSON {
 	return byteLevelJSON{Type: stepByteLevel, TrimOffsets: true, UseRegex: useRegex}
-}
-
-// PreTokenizers returns the names that New and Train take, which are llama.cpp's: gpt-2; smollm and starcoder, which are gpt-2
-// with every digit for itself; llama-bpe, which also takes a pre-token that is a token as it is, without merges; qwen2.
-func PreTokenizers() []string { return []string{"gpt-2", "smollm", "starcoder", "llama-bpe", "qwen2"} }
-
-// preByName returns the steps of a named pre-tokenizer.
-func preByName(name string) ([]preStep, error) {
-	byteLevel := preStep{kind: stepByteLevel, byteLevel: newByteLevel(true)}
-	switch name {
-	case "gpt-2":
-		return []preStep{byteLevel}, nil
-	case "smollm", "starcoder":
-		return []preStep{{kind: stepDigits, digits: digitsJSON{Type: stepDigits, IndividualDigits: true}}, byteLevel}, nil
-	case "llama-bpe":
-		return splitSteps(patternLlama3), nil
-	case "qwen2":
-		return splitSteps(patternQwen2), nil
-	}
-	return nil, fmt.Errorf("pre-tokenizer %q is unknown: expected %s", name, strings.Join(PreTokenizers(), ", "))
-}
-
-// splitSteps returns a pattern followed by a ByteLevel step without one.
-func splitSteps(pattern string) []preStep {
-	return []preStep{
-		{kind: stepSplit, split: splitJSON{Type: stepSplit, Pattern: patternJSON{Regex: &pattern}, Behavior: isolated}},
-		{kind: stepByteLevel, byteLevel: newByteLevel(false)},
-	}
 }

@@ -3,6 +3,7 @@ package gguf_test
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,6 +94,35 @@ func TestConfigSurvives(t *testing.T) {
 		}
 		if !bytes.Equal(c.JSON(), want.JSON()) {
 			t.Errorf("%s: got %s, want %s", name, c.JSON(), want.JSON())
+		}
+	}
+}
+
+// TestLlama3Factors: whatever the parameters of a Llama 3 scaling are, the factors that a file has of it give the same frequencies.
+func TestLlama3Factors(t *testing.T) {
+	for _, s := range []model.RopeScaling{
+		{Factor: 32, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 8192},
+		{Factor: 3.5, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 64},
+		{Factor: 4, LowFreqFactor: 2, HighFreqFactor: 9, OriginalMaxPositionEmbeddings: 100},
+		{Factor: 8, LowFreqFactor: 1, HighFreqFactor: 1.1, OriginalMaxPositionEmbeddings: 300},
+		{Factor: 8, LowFreqFactor: 0.5, HighFreqFactor: 200, OriginalMaxPositionEmbeddings: 4096},
+	} {
+		s.RopeType = model.RopeLlama3
+		for _, dim := range []int{8, 16, 64, 128} {
+			var want []float64
+			c, err := read(t, written(t, quant.F32, func(c *model.Config) {
+				c.RopeScaling, c.HeadDim, c.RopeTheta = &s, dim, 10000
+				want = c.RopeFrequencies()
+			}))
+			if err != nil {
+				t.Errorf("%+v, head_dim %d: %v", s, dim, err)
+				continue
+			}
+			for i, f := range c.RopeFrequencies() {
+				if math.Abs(f-want[i]) > 2e-5*want[i] {
+					t.Errorf("%+v, head_dim %d: frequency %d is %v, want %v (%+v)", s, dim, i, f, want[i], c.RopeScaling)
+				}
+			}
 		}
 	}
 }

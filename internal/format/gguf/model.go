@@ -2,7 +2,6 @@ package gguf
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -95,64 +94,6 @@ func (g *File) heads(c *model.Config) error {
 	return g.ropeScaling(c)
 }
 
-func (g *File) ropeScaling(c *model.Config) error {
-	kind, err := g.Meta.String("llama.rope.scaling.type", "none")
-	if err != nil {
-		return err
-	}
-	factor, err := g.Meta.Float("llama.rope.scaling.factor", g.oldFactor())
-	if err != nil {
-		return err
-	}
-	switch {
-	case kind == "none" && factor == 1, kind == "linear" && factor == 1:
-	case kind == "none", kind == "linear":
-		c.RopeScaling = &model.RopeScaling{RopeType: model.RopeLinear, Factor: factor}
-	default:
-		return fmt.Errorf("metadata llama.rope.scaling.type: %q is not supported: expected none or linear", kind)
-	}
-	if t, ok := g.Tensor(ropeFreqs); ok {
-		return g.ropeFactors(c, t)
-	}
-	return nil
-}
-
-// oldFactor is the linear factor under the key of older files.
-func (g *File) oldFactor() float64 {
-	f, err := g.Meta.Float("llama.rope.scale_linear", 1)
-	if err != nil || f == 0 {
-		return 1
-	}
-	return f
-}
-
-// ropeFactors finds the Llama 3 scaling whose frequencies the factors of a file give: the file has these, not the scaling's parameters.
-func (g *File) ropeFactors(c *model.Config, t *Tensor) error {
-	if t.Len() != c.HeadDim/2 {
-		return fmt.Errorf("tensor %q: %d values, expected %d", t.Name, t.Len(), c.HeadDim/2)
-	}
-	factors := make([]float32, t.Len())
-	if err := g.Float32s(factors, t); err != nil {
-		return err
-	}
-	plain := c.RopeFrequencies()
-	for _, factor := range []float64{8, 32, 16, 4, 2} {
-		try := *c
-		try.RopeScaling = &model.RopeScaling{RopeType: model.RopeLlama3, Factor: factor, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 8192}
-		same := true
-		for i, f := range try.RopeFrequencies() {
-			if want := plain[i] / float64(factors[i]); math.Abs(f-want) > 1e-5*want {
-				same = false
-			}
-		}
-		if same {
-			c.RopeScaling = try.RopeScaling
-			return nil
-		}
-	}
-	return fmt.Errorf("tensor %q: these are not the factors of Llama 3: convert the model from its Hugging Face folder", t.Name)
-}
-
 // Model reads configuration and weights.
 func (g *File) Model(cpu *kernel.CPU) (*model.Model, error) {
 	c, err := g.Config()
@@ -179,9 +120,6 @@ func (g *File) Model(cpu *kernel.CPU) (*model.Model, error) {
 	}
 	return m, nil
 }
-
-// ropeFreqs holds factors of RoPE's frequencies, not weights.
-const ropeFreqs = "rope_freqs.weight"
 
 // Match compares the file's tensors with a configuration before any weight is allocated.
 func (g *File) Match(c *model.Config) error {

@@ -40,14 +40,18 @@ func (g *File) tokenizer() (*token.Tokenizer, error) {
 	if kind != "gpt2" && kind != "llama" {
 		return nil, fmt.Errorf("tokenizer.ggml.model: %q is not supported: expected gpt2 or llama", kind)
 	}
-	v, err := g.vocabulary(kind == "llama")
+	if kind == "llama" {
+		v, err := g.vocabulary(true, defaultIDs)
+		if err != nil {
+			return nil, err
+		}
+		return g.sentence(v)
+	}
+	pre, err := g.Meta.String("tokenizer.ggml.pre", token.DefaultPre)
 	if err != nil {
 		return nil, err
 	}
-	if kind == "llama" {
-		return g.sentence(v)
-	}
-	pre, err := g.Meta.String("tokenizer.ggml.pre", "gpt-2")
+	v, err := g.vocabulary(token.BeginsWithBOS(pre), specialIDs{bos: -1, unknown: -1})
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +62,14 @@ func (g *File) tokenizer() (*token.Tokenizer, error) {
 	return token.New(token.Vocab{Tokens: v.tokens, Merges: merges, Added: v.added, Pre: pre, Prefix: v.prefix})
 }
 
-func (g *File) vocabulary(sentence bool) (*vocabulary, error) {
+// specialIDs are the ids of special tokens, -1 for none.
+type specialIDs struct{ bos, unknown int }
+
+// defaultIDs are those of a vocabulary of SentencePiece's kind where the metadata lack them.
+var defaultIDs = specialIDs{bos: 1, unknown: 0}
+
+// vocabulary reads what both kinds have. begins tells whether a text begins with BOS where the file does not say.
+func (g *File) vocabulary(begins bool, ids specialIDs) (*vocabulary, error) {
 	v := &vocabulary{unknown: -1}
 	var err error
 	if v.tokens, err = g.Meta.Strings("tokenizer.ggml.tokens"); err != nil {
@@ -81,18 +92,18 @@ func (g *File) vocabulary(sentence bool) (*vocabulary, error) {
 			v.added = append(v.added, token.AddedToken{ID: int32(id), Content: v.tokens[id], Special: kind != tokenUserDefined})
 		}
 	}
-	unknown, err := g.Meta.Int("tokenizer.ggml.unknown_token_id", -1)
+	unknown, err := g.Meta.Int("tokenizer.ggml.unknown_token_id", ids.unknown)
 	if err != nil {
 		return nil, err
 	}
 	if unknown >= 0 && unknown < len(v.tokens) {
 		v.unknown = int32(unknown)
 	}
-	bos, err := g.Meta.Bool("tokenizer.ggml.add_bos_token", sentence)
+	bos, err := g.Meta.Bool("tokenizer.ggml.add_bos_token", begins)
 	if err != nil || !bos {
 		return v, err
 	}
-	id, err := g.Meta.Int("tokenizer.ggml.bos_token_id", -1)
+	id, err := g.Meta.Int("tokenizer.ggml.bos_token_id", ids.bos)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +150,7 @@ func (g *File) StopTokens() ([]int32, error) {
 			add(int32(id))
 		}
 	}
-	v, err := g.vocabulary(false)
+	v, err := g.vocabulary(false, specialIDs{bos: -1, unknown: -1})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", g.path, err)
 	}
