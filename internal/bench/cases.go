@@ -181,7 +181,7 @@ func quantised(_ *Kernels, cpu *kernel.CPU, add func(kernelCase)) error {
 	stored := make([]byte, out*in*4)
 	quant.F32.Shrink(stored, w)
 	for _, t := range []quant.Type{quant.F32, quant.BF16, quant.Q8_0, quant.Q4_1} {
-		m, err := cpu.NewMatrix(t, in, out)
+		m, err := cpu.NewMatrix(new(memory.Arena), t, in, out)
 		if err != nil {
 			return err
 		}

@@ -23,17 +23,19 @@ type Matrix struct {
 	packed *Packed // F32
 }
 
-// NewMatrix returns a matrix of zeros.
-func (c *CPU) NewMatrix(t quant.Type, in, out int) (*Matrix, error) {
+// NewMatrix returns a matrix of zeros. The matrices of a model come from one arena, in the order in which products read them.
+func (c *CPU) NewMatrix(a *memory.Arena, t quant.Type, in, out int) (*Matrix, error) {
 	m := &Matrix{Type: t, In: in, Out: out}
 	if t == quant.F32 {
-		m.packed = &Packed{in: in, out: out, level: c.level, panels: exactFloats(c.level.packedLen(out, in))}
+		n := c.level.packedLen(out, in)
+		panels := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(a.Bytes(4*n)))), n)
+		m.packed = &Packed{in: in, out: out, level: c.level, panels: panels}
 		return m, nil
 	}
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	m.data = alignedBytes(m.Size())
+	m.data = a.Bytes(m.Size())
 	return m, nil
 }
 
@@ -179,13 +181,6 @@ func (t *gatherTask) Do(_, lo, hi int) {
 	for i := lo; i < hi; i++ {
 		t.w.Row(row(t.dst, i, t.w.In), int(t.rows[i]))
 	}
-}
-
-// exactFloats returns n zeros that begin at a cache line, without room to grow.
-func exactFloats(n int) []float32 {
-	raw := memory.Make[float32](n + align)
-	skip := int(-uintptr(unsafe.Pointer(&raw[0])) % cacheLine / 4)
-	return raw[skip : skip+n : skip+n]
 }
 
 // alignedBytes returns zeros that begin at a cache line.

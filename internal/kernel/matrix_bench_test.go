@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"mor/internal/memory"
 )
 
 // BenchmarkProject multiplies rows with a set of matrices that no cache holds. MB/s counts the weights; op/s two for each multiply-add.
@@ -15,6 +17,7 @@ func BenchmarkProject(b *testing.B) {
 		for _, q := range types {
 			rng := rand.New(rand.NewPCG(1, 2))
 			raw, _ := randomBlocks(rng, q, out, in)
+			var arena memory.Arena
 			ws := make([]*Matrix, copies)
 			for i := range ws {
 				if i == 0 {
@@ -22,7 +25,7 @@ func BenchmarkProject(b *testing.B) {
 					continue
 				}
 				var err error
-				if ws[i], err = c.NewMatrix(q, in, out); err != nil {
+				if ws[i], err = c.NewMatrix(&arena, q, in, out); err != nil {
 					b.Fatal(err)
 				}
 				if copy(ws[i].data, ws[0].data) == 0 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mor/internal/half"
+	"mor/internal/memory"
 	"mor/internal/quant"
 )
 
@@ -49,7 +50,7 @@ func randomBlocks(rng *rand.Rand, t quant.Type, rows, in int) (raw [][]byte, val
 
 // matrixOf lays out rows.
 func matrixOf(t testing.TB, c *CPU, q quant.Type, in int, raw [][]byte) *Matrix {
-	m, err := c.NewMatrix(q, in, len(raw))
+	m, err := c.NewMatrix(new(memory.Arena), q, in, len(raw))
 	if err != nil {
 		t.Fatal(err)
 	}

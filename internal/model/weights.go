@@ -86,6 +86,7 @@ func (m *Model) lookUp(x []float32, tokens []int32) {
 // Held returns a model for inference with the weights of one that has a slab, the matrices in a type.
 func (m *Model) Held(q quant.Type) (*Model, error) {
 	out := NewInference(m.Config, m.cpu)
+	var arena memory.Arena
 	for i := range out.Layout.Tensors {
 		to := &out.Layout.Tensors[i]
 		from, _ := m.Layout.Tensor(to.Name)
@@ -94,7 +95,7 @@ func (m *Model) Held(q quant.Type) (*Model, error) {
 			copy(to.Of(out.W), values)
 			continue
 		}
-		w, err := m.cpu.NewMatrix(q, to.Shape[1], to.Shape[0])
+		w, err := m.cpu.NewMatrix(&arena, q, to.Shape[1], to.Shape[0])
 		if err != nil {
 			return nil, fmt.Errorf("tensor %s: %w", to.Name, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"mor/internal/format/gguf"
 	"mor/internal/format/safetensors"
 	"mor/internal/kernel"
+	"mor/internal/memory"
 	"mor/internal/model"
 	"mor/internal/quant"
 	"mor/internal/strict"
@@ -160,15 +161,16 @@ const readBytes = 1 << 20
 
 // loader fills a model's matrices by way of one buffer.
 type loader struct {
-	m   *model.Model
-	p   Precision
-	buf []byte
+	m     *model.Model
+	p     Precision
+	buf   []byte
+	arena memory.Arena
 }
 
 // matrix reads a matrix in parts of rows, and lays it out.
 func (l *loader) matrix(t *model.Tensor, stored quant.Type, rows func(buf []byte, first, n int) ([]byte, error), place func(row int) int) error {
 	out, in := t.Shape[0], t.Shape[1]
-	w, err := l.m.CPU().NewMatrix(l.p.of(stored), in, out)
+	w, err := l.m.CPU().NewMatrix(&l.arena, l.p.of(stored), in, out)
 	if err != nil {
 		return fmt.Errorf("tensor %s: %w", t.Name, err)
 	}
