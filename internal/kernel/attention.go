@@ -16,7 +16,7 @@ func (c *CPU) Attention(o, lse, q, k, v []float32, qs, kvs int, a Heads, span Ra
 		return
 	}
 	t := &c.task.attention
-	*t = attentionTask{o, lse, q, k, v, qs, kvs, a, span, c.attentionBuffers(a), 1}
+	*t = attentionTask{o, lse, q, k, v, qs, kvs, a, span, c.attentionBuffers(a), nil, 1}
 	if t.buf != nil {
 		t.run(c)
 	} else {
@@ -33,7 +33,7 @@ func (c *CPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v []float32, dqs, 
 		return
 	}
 	t := &c.task.dattn
-	*t = dattentionTask{dq, dk, dv, do, o, lse, q, k, v, dqs, dkvs, qs, kvs, a, span, c.attentionBuffers(a)}
+	*t = dattentionTask{dq, dk, dv, do, o, lse, q, k, v, dqs, dkvs, qs, kvs, a, span, c.attentionBuffers(a), nil}
 	if t.buf != nil {
 		t.run(c)
 	} else {

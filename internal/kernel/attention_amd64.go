@@ -122,6 +122,21 @@ func attnOuterNarrowAVX512(c *float32, a *float32, b *float32, rows int, cols in
 //go:noescape
 func attnLaneDotsNarrowAVX512(out *float32, a *float32, b *float32, rows int)
 
+// attnSoftmaxBF16 turns the scores s[keys][lanes] into weights 2^(s−m), written as p[keys/2][lanes] words of two keys, zero behind an odd one; m, the sum l of the weights and shrink = 2^(old m − m) are brought up to date.
+//
+//go:noescape
+func attnSoftmaxBF16(p *float32, s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
+
+// attnSoftmaxBackwardBF16 makes weights w = 2^(s−lse) of the scores s[keys][lanes] and the gradient ds = w·(dp−delta) of the scores from that of the weights, dp[keys][lanes]. Both are written as p[keys] and dsRows[keys], rows of words of two lanes that lie stride bytes apart, and ds as dsPairs[keys/2][lanes] words of two keys too, zero behind an odd one.
+//
+//go:noescape
+func attnSoftmaxBackwardBF16(p *float32, dsRows *float32, dsPairs *float32, stride int, s *float32, dp *float32, lse *float32, delta *float32, limit *int32, base int, keys int, full int)
+
+// attnScaleLanes computes c[rows][lanes] *= scale[lanes].
+//
+//go:noescape
+func attnScaleLanes(c *float32, scale *float32, rows int)
+
 // attnTranspose computes dst[cols][rows] = (src[rows][cols]·scale[cols])ᵀ with rows and cols multiples of 8 and strides in bytes; −0 becomes +0.
 //
 //go:noescape

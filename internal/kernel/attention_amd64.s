@@ -10577,6 +10577,552 @@ done496:
 	VZEROUPPER
 	RET
 
+DATA attnPairIndex<>+0(SB)/4, $0x00100000
+DATA attnPairIndex<>+4(SB)/4, $0x00110001
+DATA attnPairIndex<>+8(SB)/4, $0x00120002
+DATA attnPairIndex<>+12(SB)/4, $0x00130003
+DATA attnPairIndex<>+16(SB)/4, $0x00140004
+DATA attnPairIndex<>+20(SB)/4, $0x00150005
+DATA attnPairIndex<>+24(SB)/4, $0x00160006
+DATA attnPairIndex<>+28(SB)/4, $0x00170007
+DATA attnPairIndex<>+32(SB)/4, $0x00180008
+DATA attnPairIndex<>+36(SB)/4, $0x00190009
+DATA attnPairIndex<>+40(SB)/4, $0x001a000a
+DATA attnPairIndex<>+44(SB)/4, $0x001b000b
+DATA attnPairIndex<>+48(SB)/4, $0x001c000c
+DATA attnPairIndex<>+52(SB)/4, $0x001d000d
+DATA attnPairIndex<>+56(SB)/4, $0x001e000e
+DATA attnPairIndex<>+60(SB)/4, $0x001f000f
+GLOBL attnPairIndex<>(SB), RODATA|NOPTR, $64
+
+// func attnSoftmaxBF16(p *float32, s *float32, m *float32, l *float32, shrink *float32, limit *int32, base int, keys int, full int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F
+TEXT ·attnSoftmaxBF16(SB), NOSPLIT, $0-72
+	MOVQ   p+0(FP), AX
+	MOVQ   s+8(FP), CX
+	MOVQ   limit+40(FP), DI
+	MOVQ   full+64(FP), DX
+	MOVQ   DX, SI
+	IMUL3Q $0x00000080, SI, SI
+	ADDQ   CX, SI
+
+mask497:
+	CMPQ         DX, keys+56(FP)
+	JGE          masked498
+	MOVQ         DX, BX
+	ADDQ         base+48(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Z0
+	VPSUBD       (DI), Z0, Z1
+	VPSRAD       $0x1f, Z1, Z1
+	VMOVUPS      attnConstants<>+128(SB), Z2
+	VANDNPS      Z2, Z1, Z2
+	VANDPS       (SI), Z1, Z1
+	VORPS        Z1, Z2, Z2
+	VMOVUPS      Z2, (SI)
+	VPSUBD       64(DI), Z0, Z1
+	VPSRAD       $0x1f, Z1, Z1
+	VMOVUPS      attnConstants<>+128(SB), Z2
+	VANDNPS      Z2, Z1, Z2
+	VANDPS       64(SI), Z1, Z1
+	VORPS        Z1, Z2, Z2
+	VMOVUPS      Z2, 64(SI)
+	ADDQ         $0x00000080, SI
+	INCQ         DX
+	JMP          mask497
+
+masked498:
+	MOVQ    m+16(FP), DX
+	MOVQ    l+24(FP), BX
+	VMOVUPS (DX), Z13
+	VMOVUPS 64(DX), Z10
+	MOVQ    CX, SI
+	MOVQ    keys+56(FP), DI
+	CMPQ    DI, $0x01
+	JLT     done500
+
+loop499:
+	VMAXPS (SI), Z13, Z13
+	VMAXPS 64(SI), Z10, Z10
+	ADDQ   $0x80, SI
+	SUBQ   $0x01, DI
+	CMPQ   DI, $0x01
+	JGE    loop499
+
+done500:
+	VMOVUPS     attnPairIndex<>+0(SB), Z14
+	VMOVUPS     attnConstants<>+64(SB), Z15
+	VMOVUPS     attnConstants<>+0(SB), Z16
+	VMOVUPS     attnConstants<>+192(SB), Z17
+	VMOVUPS     attnConstants<>+256(SB), Z18
+	VMOVUPS     attnConstants<>+320(SB), Z19
+	VMOVUPS     attnConstants<>+384(SB), Z20
+	VMOVUPS     attnConstants<>+448(SB), Z21
+	VMOVUPS     attnConstants<>+512(SB), Z22
+	VMOVUPS     attnConstants<>+576(SB), Z23
+	MOVQ        shrink+32(FP), SI
+	VMOVUPS     (DX), Z2
+	VSUBPS      Z13, Z2, Z2
+	VMOVUPS     64(DX), Z5
+	VSUBPS      Z10, Z5, Z5
+	VMAXPS      Z2, Z15, Z2
+	VMAXPS      Z5, Z15, Z5
+	VADDPS      Z16, Z2, Z3
+	VADDPS      Z16, Z5, Z6
+	VSUBPS      Z16, Z3, Z4
+	VSUBPS      Z16, Z6, Z7
+	VSUBPS      Z4, Z2, Z2
+	VSUBPS      Z7, Z5, Z5
+	VMOVUPS     Z23, Z4
+	VMOVUPS     Z23, Z7
+	VFMADD213PS Z22, Z2, Z4
+	VFMADD213PS Z22, Z5, Z7
+	VFMADD213PS Z21, Z2, Z4
+	VFMADD213PS Z21, Z5, Z7
+	VFMADD213PS Z20, Z2, Z4
+	VFMADD213PS Z20, Z5, Z7
+	VFMADD213PS Z19, Z2, Z4
+	VFMADD213PS Z19, Z5, Z7
+	VFMADD213PS Z18, Z2, Z4
+	VFMADD213PS Z18, Z5, Z7
+	VFMADD213PS Z17, Z2, Z4
+	VFMADD213PS Z17, Z5, Z7
+	VPSLLD      $0x17, Z3, Z3
+	VPSLLD      $0x17, Z6, Z6
+	VPADDD      Z3, Z4, Z4
+	VPADDD      Z6, Z7, Z7
+	VMOVUPS     Z4, (SI)
+	VMULPS      (BX), Z4, Z0
+	VMOVUPS     Z13, (DX)
+	VMOVUPS     Z7, 64(SI)
+	VMULPS      64(BX), Z7, Z1
+	VMOVUPS     Z10, 64(DX)
+	MOVQ        keys+56(FP), DI
+	CMPQ        DI, $0x02
+	JLT         done502
+
+loop501:
+	VMOVUPS     (CX), Z2
+	VSUBPS      (DX), Z2, Z2
+	VMOVUPS     64(CX), Z5
+	VSUBPS      64(DX), Z5, Z5
+	VMOVUPS     128(CX), Z8
+	VSUBPS      (DX), Z8, Z8
+	VMOVUPS     192(CX), Z11
+	VSUBPS      64(DX), Z11, Z11
+	VMAXPS      Z2, Z15, Z2
+	VMAXPS      Z5, Z15, Z5
+	VMAXPS      Z8, Z15, Z8
+	VMAXPS      Z11, Z15, Z11
+	VADDPS      Z16, Z2, Z3
+	VADDPS      Z16, Z5, Z6
+	VADDPS      Z16, Z8, Z9
+	VADDPS      Z16, Z11, Z12
+	VSUBPS      Z16, Z3, Z4
+	VSUBPS      Z16, Z6, Z7
+	VSUBPS      Z16, Z9, Z10
+	VSUBPS      Z16, Z12, Z13
+	VSUBPS      Z4, Z2, Z2
+	VSUBPS      Z7, Z5, Z5
+	VSUBPS      Z10, Z8, Z8
+	VSUBPS      Z13, Z11, Z11
+	VMOVUPS     Z23, Z4
+	VMOVUPS     Z23, Z7
+	VMOVUPS     Z23, Z10
+	VMOVUPS     Z23, Z13
+	VFMADD213PS Z22, Z2, Z4
+	VFMADD213PS Z22, Z5, Z7
+	VFMADD213PS Z22, Z8, Z10
+	VFMADD213PS Z22, Z11, Z13
+	VFMADD213PS Z21, Z2, Z4
+	VFMADD213PS Z21, Z5, Z7
+	VFMADD213PS Z21, Z8, Z10
+	VFMADD213PS Z21, Z11, Z13
+	VFMADD213PS Z20, Z2, Z4
+	VFMADD213PS Z20, Z5, Z7
+	VFMADD213PS Z20, Z8, Z10
+	VFMADD213PS Z20, Z11, Z13
+	VFMADD213PS Z19, Z2, Z4
+	VFMADD213PS Z19, Z5, Z7
+	VFMADD213PS Z19, Z8, Z10
+	VFMADD213PS Z19, Z11, Z13
+	VFMADD213PS Z18, Z2, Z4
+	VFMADD213PS Z18, Z5, Z7
+	VFMADD213PS Z18, Z8, Z10
+	VFMADD213PS Z18, Z11, Z13
+	VFMADD213PS Z17, Z2, Z4
+	VFMADD213PS Z17, Z5, Z7
+	VFMADD213PS Z17, Z8, Z10
+	VFMADD213PS Z17, Z11, Z13
+	VPSLLD      $0x17, Z3, Z3
+	VPSLLD      $0x17, Z6, Z6
+	VPSLLD      $0x17, Z9, Z9
+	VPSLLD      $0x17, Z12, Z12
+	VPADDD      Z3, Z4, Z4
+	VPADDD      Z6, Z7, Z7
+	VPADDD      Z9, Z10, Z10
+	VPADDD      Z12, Z13, Z13
+	VADDPS      Z4, Z0, Z0
+	VADDPS      Z7, Z1, Z1
+	VADDPS      Z10, Z0, Z0
+	VADDPS      Z13, Z1, Z1
+	LONG        $0x482ff262
+	WORD        $0xdc72
+
+	// VCVTNE2PS2BF16 Z4, Z10, Z3
+	VPERMW  Z3, Z14, Z3
+	VMOVUPS Z3, (AX)
+	LONG    $0x4817f262
+	WORD    $0xf772
+
+	// VCVTNE2PS2BF16 Z7, Z13, Z6
+	VPERMW  Z6, Z14, Z6
+	VMOVUPS Z6, 64(AX)
+	ADDQ    $0x00000100, CX
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x02, DI
+	CMPQ    DI, $0x02
+	JGE     loop501
+
+done502:
+	CMPQ DI, $0x01
+	JLT  done504
+
+loop503:
+	VMOVUPS     (CX), Z2
+	VSUBPS      (DX), Z2, Z2
+	VMOVUPS     64(CX), Z5
+	VSUBPS      64(DX), Z5, Z5
+	VMAXPS      Z2, Z15, Z2
+	VMAXPS      Z5, Z15, Z5
+	VADDPS      Z16, Z2, Z3
+	VADDPS      Z16, Z5, Z6
+	VSUBPS      Z16, Z3, Z4
+	VSUBPS      Z16, Z6, Z7
+	VSUBPS      Z4, Z2, Z2
+	VSUBPS      Z7, Z5, Z5
+	VMOVUPS     Z23, Z4
+	VMOVUPS     Z23, Z7
+	VFMADD213PS Z22, Z2, Z4
+	VFMADD213PS Z22, Z5, Z7
+	VFMADD213PS Z21, Z2, Z4
+	VFMADD213PS Z21, Z5, Z7
+	VFMADD213PS Z20, Z2, Z4
+	VFMADD213PS Z20, Z5, Z7
+	VFMADD213PS Z19, Z2, Z4
+	VFMADD213PS Z19, Z5, Z7
+	VFMADD213PS Z18, Z2, Z4
+	VFMADD213PS Z18, Z5, Z7
+	VFMADD213PS Z17, Z2, Z4
+	VFMADD213PS Z17, Z5, Z7
+	VPSLLD      $0x17, Z3, Z3
+	VPSLLD      $0x17, Z6, Z6
+	VPADDD      Z3, Z4, Z4
+	VPADDD      Z6, Z7, Z7
+	VADDPS      Z4, Z0, Z0
+	VADDPS      Z7, Z1, Z1
+	VPXORD      Z9, Z9, Z9
+	LONG        $0x4837f262
+	WORD        $0xdc72
+
+	// VCVTNE2PS2BF16 Z4, Z9, Z3
+	VPERMW  Z3, Z14, Z3
+	VMOVUPS Z3, (AX)
+	VPXORD  Z9, Z9, Z9
+	LONG    $0x4837f262
+	WORD    $0xf772
+
+	// VCVTNE2PS2BF16 Z7, Z9, Z6
+	VPERMW  Z6, Z14, Z6
+	VMOVUPS Z6, 64(AX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x01, DI
+	CMPQ    DI, $0x01
+	JGE     loop503
+
+done504:
+	VMOVUPS Z0, (BX)
+	VMOVUPS Z1, 64(BX)
+	VZEROUPPER
+	RET
+
+// func attnSoftmaxBackwardBF16(p *float32, dsRows *float32, dsPairs *float32, stride int, s *float32, dp *float32, lse *float32, delta *float32, limit *int32, base int, keys int, full int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F
+TEXT ·attnSoftmaxBackwardBF16(SB), NOSPLIT, $0-96
+	MOVQ   p+0(FP), AX
+	MOVQ   dsRows+8(FP), CX
+	MOVQ   dsPairs+16(FP), DX
+	MOVQ   stride+24(FP), BX
+	MOVQ   s+32(FP), SI
+	MOVQ   dp+40(FP), DI
+	MOVQ   limit+64(FP), R11
+	MOVQ   full+88(FP), R8
+	MOVQ   R8, R10
+	IMUL3Q $0x00000080, R10, R10
+	ADDQ   SI, R10
+
+mask505:
+	CMPQ         R8, keys+80(FP)
+	JGE          masked506
+	MOVQ         R8, R9
+	ADDQ         base+72(FP), R9
+	VMOVD        R9, X0
+	VPBROADCASTD X0, Z0
+	VPSUBD       (R11), Z0, Z1
+	VPSRAD       $0x1f, Z1, Z1
+	VMOVUPS      attnConstants<>+128(SB), Z2
+	VANDNPS      Z2, Z1, Z2
+	VANDPS       (R10), Z1, Z1
+	VORPS        Z1, Z2, Z2
+	VMOVUPS      Z2, (R10)
+	VPSUBD       64(R11), Z0, Z1
+	VPSRAD       $0x1f, Z1, Z1
+	VMOVUPS      attnConstants<>+128(SB), Z2
+	VANDNPS      Z2, Z1, Z2
+	VANDPS       64(R10), Z1, Z1
+	VORPS        Z1, Z2, Z2
+	VMOVUPS      Z2, 64(R10)
+	ADDQ         $0x00000080, R10
+	INCQ         R8
+	JMP          mask505
+
+masked506:
+	MOVQ    lse+48(FP), R8
+	MOVQ    delta+56(FP), R9
+	VMOVUPS attnPairIndex<>+0(SB), Z12
+	VMOVUPS attnConstants<>+64(SB), Z13
+	VMOVUPS attnConstants<>+0(SB), Z14
+	VMOVUPS attnConstants<>+192(SB), Z15
+	VMOVUPS attnConstants<>+256(SB), Z16
+	VMOVUPS attnConstants<>+320(SB), Z17
+	VMOVUPS attnConstants<>+384(SB), Z18
+	VMOVUPS attnConstants<>+448(SB), Z19
+	VMOVUPS attnConstants<>+512(SB), Z20
+	VMOVUPS attnConstants<>+576(SB), Z21
+	MOVQ    keys+80(FP), R10
+	CMPQ    R10, $0x02
+	JLT     done508
+
+loop507:
+	VMOVUPS     (SI), Z0
+	VSUBPS      (R8), Z0, Z0
+	VMOVUPS     64(SI), Z3
+	VSUBPS      64(R8), Z3, Z3
+	VMOVUPS     128(SI), Z6
+	VSUBPS      (R8), Z6, Z6
+	VMOVUPS     192(SI), Z9
+	VSUBPS      64(R8), Z9, Z9
+	VMAXPS      Z0, Z13, Z0
+	VMAXPS      Z3, Z13, Z3
+	VMAXPS      Z6, Z13, Z6
+	VMAXPS      Z9, Z13, Z9
+	VADDPS      Z14, Z0, Z1
+	VADDPS      Z14, Z3, Z4
+	VADDPS      Z14, Z6, Z7
+	VADDPS      Z14, Z9, Z10
+	VSUBPS      Z14, Z1, Z2
+	VSUBPS      Z14, Z4, Z5
+	VSUBPS      Z14, Z7, Z8
+	VSUBPS      Z14, Z10, Z11
+	VSUBPS      Z2, Z0, Z0
+	VSUBPS      Z5, Z3, Z3
+	VSUBPS      Z8, Z6, Z6
+	VSUBPS      Z11, Z9, Z9
+	VMOVUPS     Z21, Z2
+	VMOVUPS     Z21, Z5
+	VMOVUPS     Z21, Z8
+	VMOVUPS     Z21, Z11
+	VFMADD213PS Z20, Z0, Z2
+	VFMADD213PS Z20, Z3, Z5
+	VFMADD213PS Z20, Z6, Z8
+	VFMADD213PS Z20, Z9, Z11
+	VFMADD213PS Z19, Z0, Z2
+	VFMADD213PS Z19, Z3, Z5
+	VFMADD213PS Z19, Z6, Z8
+	VFMADD213PS Z19, Z9, Z11
+	VFMADD213PS Z18, Z0, Z2
+	VFMADD213PS Z18, Z3, Z5
+	VFMADD213PS Z18, Z6, Z8
+	VFMADD213PS Z18, Z9, Z11
+	VFMADD213PS Z17, Z0, Z2
+	VFMADD213PS Z17, Z3, Z5
+	VFMADD213PS Z17, Z6, Z8
+	VFMADD213PS Z17, Z9, Z11
+	VFMADD213PS Z16, Z0, Z2
+	VFMADD213PS Z16, Z3, Z5
+	VFMADD213PS Z16, Z6, Z8
+	VFMADD213PS Z16, Z9, Z11
+	VFMADD213PS Z15, Z0, Z2
+	VFMADD213PS Z15, Z3, Z5
+	VFMADD213PS Z15, Z6, Z8
+	VFMADD213PS Z15, Z9, Z11
+	VPSLLD      $0x17, Z1, Z1
+	VPSLLD      $0x17, Z4, Z4
+	VPSLLD      $0x17, Z7, Z7
+	VPSLLD      $0x17, Z10, Z10
+	VPADDD      Z1, Z2, Z2
+	VPADDD      Z4, Z5, Z5
+	VPADDD      Z7, Z8, Z8
+	VPADDD      Z10, Z11, Z11
+	VMOVUPS     (DI), Z0
+	VSUBPS      (R9), Z0, Z0
+	VMULPS      Z2, Z0, Z0
+	VMOVUPS     64(DI), Z3
+	VSUBPS      64(R9), Z3, Z3
+	VMULPS      Z5, Z3, Z3
+	VMOVUPS     128(DI), Z6
+	VSUBPS      (R9), Z6, Z6
+	VMULPS      Z8, Z6, Z6
+	VMOVUPS     192(DI), Z9
+	VSUBPS      64(R9), Z9, Z9
+	VMULPS      Z11, Z9, Z9
+	LONG        $0x4857f262
+	WORD        $0xca72
+
+	// VCVTNE2PS2BF16 Z2, Z5, Z1
+	LONG $0x4867f262
+	WORD $0xe072
+
+	// VCVTNE2PS2BF16 Z0, Z3, Z4
+	VMOVUPS Z1, (AX)
+	VMOVUPS Z4, (CX)
+	ADDQ    BX, AX
+	ADDQ    BX, CX
+	LONG    $0x4827d262
+	WORD    $0xf872
+
+	// VCVTNE2PS2BF16 Z8, Z11, Z7
+	LONG $0x48377262
+	WORD $0xd672
+
+	// VCVTNE2PS2BF16 Z6, Z9, Z10
+	VMOVUPS Z7, (AX)
+	VMOVUPS Z10, (CX)
+	ADDQ    BX, AX
+	ADDQ    BX, CX
+	LONG    $0x484ff262
+	WORD    $0xc872
+
+	// VCVTNE2PS2BF16 Z0, Z6, Z1
+	VPERMW  Z1, Z12, Z1
+	VMOVUPS Z1, (DX)
+	LONG    $0x4837f262
+	WORD    $0xe372
+
+	// VCVTNE2PS2BF16 Z3, Z9, Z4
+	VPERMW  Z4, Z12, Z4
+	VMOVUPS Z4, 64(DX)
+	ADDQ    $0x00000100, SI
+	ADDQ    $0x00000100, DI
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x02, R10
+	CMPQ    R10, $0x02
+	JGE     loop507
+
+done508:
+	CMPQ R10, $0x01
+	JLT  done510
+
+loop509:
+	VMOVUPS     (SI), Z0
+	VSUBPS      (R8), Z0, Z0
+	VMOVUPS     64(SI), Z3
+	VSUBPS      64(R8), Z3, Z3
+	VMAXPS      Z0, Z13, Z0
+	VMAXPS      Z3, Z13, Z3
+	VADDPS      Z14, Z0, Z1
+	VADDPS      Z14, Z3, Z4
+	VSUBPS      Z14, Z1, Z2
+	VSUBPS      Z14, Z4, Z5
+	VSUBPS      Z2, Z0, Z0
+	VSUBPS      Z5, Z3, Z3
+	VMOVUPS     Z21, Z2
+	VMOVUPS     Z21, Z5
+	VFMADD213PS Z20, Z0, Z2
+	VFMADD213PS Z20, Z3, Z5
+	VFMADD213PS Z19, Z0, Z2
+	VFMADD213PS Z19, Z3, Z5
+	VFMADD213PS Z18, Z0, Z2
+	VFMADD213PS Z18, Z3, Z5
+	VFMADD213PS Z17, Z0, Z2
+	VFMADD213PS Z17, Z3, Z5
+	VFMADD213PS Z16, Z0, Z2
+	VFMADD213PS Z16, Z3, Z5
+	VFMADD213PS Z15, Z0, Z2
+	VFMADD213PS Z15, Z3, Z5
+	VPSLLD      $0x17, Z1, Z1
+	VPSLLD      $0x17, Z4, Z4
+	VPADDD      Z1, Z2, Z2
+	VPADDD      Z4, Z5, Z5
+	VMOVUPS     (DI), Z0
+	VSUBPS      (R9), Z0, Z0
+	VMULPS      Z2, Z0, Z0
+	VMOVUPS     64(DI), Z3
+	VSUBPS      64(R9), Z3, Z3
+	VMULPS      Z5, Z3, Z3
+	LONG        $0x4857f262
+	WORD        $0xca72
+
+	// VCVTNE2PS2BF16 Z2, Z5, Z1
+	LONG $0x4867f262
+	WORD $0xe072
+
+	// VCVTNE2PS2BF16 Z0, Z3, Z4
+	VMOVUPS Z1, (AX)
+	VMOVUPS Z4, (CX)
+	ADDQ    BX, AX
+	ADDQ    BX, CX
+	VPXORD  Z7, Z7, Z7
+	LONG    $0x4847f262
+	WORD    $0xc872
+
+	// VCVTNE2PS2BF16 Z0, Z7, Z1
+	VPERMW  Z1, Z12, Z1
+	VMOVUPS Z1, (DX)
+	VPXORD  Z7, Z7, Z7
+	LONG    $0x4847f262
+	WORD    $0xe372
+
+	// VCVTNE2PS2BF16 Z3, Z7, Z4
+	VPERMW  Z4, Z12, Z4
+	VMOVUPS Z4, 64(DX)
+	ADDQ    $0x00000080, SI
+	ADDQ    $0x00000080, DI
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x01, R10
+	CMPQ    R10, $0x01
+	JGE     loop509
+
+done510:
+	VZEROUPPER
+	RET
+
+// func attnScaleLanes(c *float32, scale *float32, rows int)
+// Requires: AVX, AVX512F
+TEXT ·attnScaleLanes(SB), NOSPLIT, $0-24
+	MOVQ    c+0(FP), AX
+	MOVQ    scale+8(FP), CX
+	MOVQ    rows+16(FP), DX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	CMPQ    DX, $0x01
+	JLT     done512
+
+loop511:
+	VMULPS  (AX), Z0, Z2
+	VMOVUPS Z2, (AX)
+	VMULPS  64(AX), Z1, Z3
+	VMOVUPS Z3, 64(AX)
+	ADDQ    $0x00000080, AX
+	SUBQ    $0x01, DX
+	CMPQ    DX, $0x01
+	JGE     loop511
+
+done512:
+	VZEROUPPER
+	RET
+
 // func attnTranspose(dst *float32, src *float32, scale *float32, rows int, cols int, dstStride int, srcStride int)
 // Requires: AVX, FMA3
 TEXT ·attnTranspose(SB), NOSPLIT, $0-56
@@ -10584,17 +11130,17 @@ TEXT ·attnTranspose(SB), NOSPLIT, $0-56
 	MOVQ src+8(FP), CX
 	MOVQ rows+24(FP), DX
 	CMPQ DX, $0x08
-	JLT  done498
+	JLT  done514
 
-loop497:
+loop513:
 	MOVQ CX, BX
 	MOVQ AX, SI
 	MOVQ scale+16(FP), R8
 	MOVQ cols+32(FP), R9
 	CMPQ R9, $0x08
-	JLT  done500
+	JLT  done516
 
-loop499:
+loop515:
 	VMOVUPS     (R8), Y8
 	VXORPS      Y9, Y9, Y9
 	MOVQ        BX, DI
@@ -10666,18 +11212,18 @@ loop499:
 	ADDQ        $0x20, R8
 	SUBQ        $0x08, R9
 	CMPQ        R9, $0x08
-	JGE         loop499
+	JGE         loop515
 
-done500:
+done516:
 	MOVQ srcStride+48(FP), DI
 	SHLQ $0x03, DI
 	ADDQ DI, CX
 	ADDQ $0x20, AX
 	SUBQ $0x08, DX
 	CMPQ DX, $0x08
-	JGE  loop497
+	JGE  loop513
 
-done498:
+done514:
 	VZEROUPPER
 	RET
 
@@ -10689,9 +11235,9 @@ TEXT ·attnAddScaled(SB), NOSPLIT, $0-28
 	MOVQ         n+16(FP), DX
 	VBROADCASTSS scale+24(FP), Y0
 	CMPQ         DX, $0x08
-	JLT          done502
+	JLT          done518
 
-loop501:
+loop517:
 	VMOVUPS     (AX), Y1
 	VFMADD231PS (CX), Y0, Y1
 	VMOVUPS     Y1, (AX)
@@ -10699,13 +11245,13 @@ loop501:
 	ADDQ        $0x20, CX
 	SUBQ        $0x08, DX
 	CMPQ        DX, $0x08
-	JGE         loop501
+	JGE         loop517
 
-done502:
+done518:
 	CMPQ DX, $0x01
-	JLT  done504
+	JLT  done520
 
-loop503:
+loop519:
 	VMOVSS      (AX), X1
 	VFMADD231SS (CX), X0, X1
 	VMOVSS      X1, (AX)
@@ -10713,9 +11259,9 @@ loop503:
 	ADDQ        $0x04, CX
 	SUBQ        $0x01, DX
 	CMPQ        DX, $0x01
-	JGE         loop503
+	JGE         loop519
 
-done504:
+done520:
 	VZEROUPPER
 	RET
 
@@ -10726,28 +11272,28 @@ TEXT ·attnPrefetch(SB), NOSPLIT, $0-32
 	MOVQ rows+8(FP), CX
 	MOVQ stride+16(FP), DX
 	CMPQ CX, $0x01
-	JLT  done506
+	JLT  done522
 
-loop505:
+loop521:
 	MOVQ AX, BX
 	MOVQ bytes+24(FP), SI
 	ADDQ $0x0000003f, SI
 	CMPQ SI, $0x40
-	JLT  done508
+	JLT  done524
 
-loop507:
+loop523:
 	PREFETCHT1 (BX)
 	ADDQ       $0x40, BX
 	SUBQ       $0x40, SI
 	CMPQ       SI, $0x40
-	JGE        loop507
+	JGE        loop523
 
-done508:
+done524:
 	ADDQ DX, AX
 	SUBQ $0x01, CX
 	CMPQ CX, $0x01
-	JGE  loop505
+	JGE  loop521
 
-done506:
+done522:
 	VZEROUPPER
 	RET

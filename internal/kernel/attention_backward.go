@@ -11,6 +11,7 @@ type dattentionTask struct {
 	a                               Heads
 	span                            Range
 	buf                             *attentionBuffers
+	bf16                            *attentionBF16 // where products are of bfloat16
 }
 
 // queryChunk is consecutive query rows whose part of dk and dv is summed on its own: the blocks [block, blockEnd) and the key rows [lo, hi). For
@@ -37,7 +38,10 @@ func (t *dattentionTask) split() {
 		worth = 1 << 16 // queries times keys of a part that pays for its sum
 	)
 	b.blocks, b.chunks = b.blocks[:0], b.chunks[:0]
-	group, pad, size := t.a.H/t.a.K, b.workers[0].pad, 0
+	group, pad, size, most := t.a.H/t.a.K, b.workers[0].pad, 0, blockQueries
+	if t.bf16 != nil {
+		most = bf16Queries
+	}
 	for from := 0; from < n; {
 		to, work := from, 0
 		for to < n && (to == from || span.Lo[to] < span.Hi[to-1]) {
@@ -52,7 +56,7 @@ func (t *dattentionTask) split() {
 				end++
 			}
 			c := queryChunk{block: len(b.blocks), lo: int(span.Lo[from]), hi: int(span.Hi[end-1]), at: size}
-			b.blocks = appendQueryBlocks(b.blocks, from, end, group, span)
+			b.blocks = appendQueryBlocks(b.blocks, from, end, group, most, span)
 			c.blockEnd = len(b.blocks)
 			b.chunks = append(b.chunks, c)
 			size += 2 * t.a.K * (c.hi - c.lo) * pad
@@ -75,6 +79,10 @@ func (t *dattentionTask) Do(worker, lo, hi int) {
 		clear(dk)
 		clear(dv)
 		for b := c.block; b < c.blockEnd; b++ {
+			if t.bf16 != nil {
+				t.blockBF16(&t.buf.workers[worker], &t.bf16.workers[worker], dk, dv, t.buf.blocks[b], c.lo, g)
+				continue
+			}
 			t.block(&t.buf.workers[worker], dk, dv, b, c.lo, g)
 		}
 	}

@@ -51,6 +51,18 @@ func BenchmarkAttentionBackward(b *testing.B) {
 	})
 }
 
+func BenchmarkAttentionBF16(b *testing.B) {
+	benchmarkAttention(b, 4, func(c *CPU, d *attentionData) {
+		c.AttentionBF16(d.o, d.lse, d.q, d.k, d.v, d.qs, d.kvs, d.a, d.span)
+	})
+}
+
+func BenchmarkAttentionBackwardBF16(b *testing.B) {
+	benchmarkAttention(b, 10, func(c *CPU, d *attentionData) {
+		c.AttentionBackwardBF16(d.dq, d.dk, d.dv, d.do, d.o, d.lse, d.q, d.k, d.v, d.dqs, d.dkvs, d.qs, d.kvs, d.a, d.span)
+	})
+}
+
 // BenchmarkAttentionDecode reports the bandwidth at which one row of every head reads a long cache.
 func BenchmarkAttentionDecode(b *testing.B) {
 	for _, level := range Levels() {

@@ -8,13 +8,14 @@ type attentionTask struct {
 	a               Heads
 	span            Range
 	buf             *attentionBuffers
-	heads           int // kv heads of an item
+	bf16            *attentionBF16 // where products are of bfloat16
+	heads           int            // kv heads of an item
 }
 
 // run computes with the level's kernels: an item is a block of queries of some kv heads.
 func (t *attentionTask) run(c *CPU) {
 	b := t.buf
-	b.blocks = appendQueryBlocks(b.blocks[:0], 0, len(t.span.Lo), t.a.H/t.a.K, t.span)
+	b.blocks = appendQueryBlocks(b.blocks[:0], 0, len(t.span.Lo), t.a.H/t.a.K, blockQueries, t.span)
 	keys, queries := 0, 0
 	for _, q := range b.blocks {
 		keys += int(t.span.Hi[q.row] - t.span.Lo[q.row])
@@ -37,6 +38,10 @@ func (t *attentionTask) Do(worker, lo, hi int) {
 	s, kernels := &t.buf.workers[worker], &t.buf.kernels
 	for i := lo; i < hi; i++ {
 		b, g, gEnd := t.item(i)
+		if t.bf16 != nil {
+			t.blockBF16(s, &t.bf16.workers[worker], b, g)
+			continue
+		}
 		heads := 1
 		if kernels.few(b.queries) {
 			heads = gEnd - g
@@ -85,14 +90,18 @@ func (t *attentionTask) block(s *attentionScratch, b queryBlock, g, gEnd, item i
 		}
 	}
 	for i := range panels {
-		p := &panels[i]
-		for lane := range p.lanes {
-			p.shrink[lane] = 1 / p.l[lane]
-		}
-		p.scatter(t.o, p.oT, s.rows, p.shrink[:], t.a.H*e, kernels)
-		for lane := range p.queries {
-			t.lse[p.row[lane]*t.a.H+p.head[lane]] = float32(float64(p.m[lane])*math.Ln2 + math.Log(float64(p.l[lane])))
-		}
+		t.finish(s, &panels[i], kernels)
+	}
+}
+
+// finish writes the outputs of a panel that has seen all its keys.
+func (t *attentionTask) finish(s *attentionScratch, p *queryPanel, kernels *attentionKernels) {
+	for lane := range p.lanes {
+		p.shrink[lane] = 1 / p.l[lane]
+	}
+	p.scatter(t.o, p.oT, s.rows, p.shrink[:], t.a.H*t.a.E, kernels)
+	for lane := range p.queries {
+		t.lse[p.row[lane]*t.a.H+p.head[lane]] = float32(float64(p.m[lane])*math.Ln2 + math.Log(float64(p.l[lane])))
 	}
 }
 

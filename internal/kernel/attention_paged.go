@@ -51,7 +51,7 @@ func (t *pagedTask) runPaged(c *CPU) {
 	b.blocks, t.owner = b.blocks[:0], t.owner[:0]
 	queries, keys := 0, 0
 	for i, r := range t.rows {
-		b.blocks = appendQueryBlocks(b.blocks, r.Row, r.Row+r.Rows, group, t.span)
+		b.blocks = appendQueryBlocks(b.blocks, r.Row, r.Row+r.Rows, group, blockQueries, t.span)
 		for len(t.owner) < len(b.blocks) {
 			t.owner = append(t.owner, int32(i))
 		}

@@ -11,7 +11,7 @@ const keyTile = 48
 // maxLanes is the most query lanes of any level, and embedAlign what the rows of a tile are padded to.
 const (
 	maxLanes   = 32
-	embedAlign = 16
+	embedAlign = 32
 )
 
 // A worker takes blockQueries queries through the keys together, so that a tile of keys is read once for several panels, of which it has maxPanels.
@@ -57,15 +57,15 @@ func (k *attentionKernels) few(queries int) bool { return queries <= k.tiles[len
 // of the group: it starts at the given head of the row.
 type queryBlock struct{ row, head, queries int }
 
-// appendQueryBlocks adds the blocks of the query rows [from, to).
-func appendQueryBlocks(blocks []queryBlock, from, to, group int, span Range) []queryBlock {
+// appendQueryBlocks adds the blocks of the query rows [from, to), of at most so many queries each.
+func appendQueryBlocks(blocks []queryBlock, from, to, group, most int, span Range) []queryBlock {
 	for from < to {
 		end := from + 1
 		for end < to && span.Lo[end] == span.Lo[from] {
 			end++
 		}
-		for u, n := 0, (end-from)*group; u < n; u += blockQueries {
-			blocks = append(blocks, queryBlock{from + u/group, u % group, min(blockQueries, n-u)})
+		for u, n := 0, (end-from)*group; u < n; u += most {
+			blocks = append(blocks, queryBlock{from + u/group, u % group, min(most, n-u)})
 		}
 		from = end
 	}
@@ -79,6 +79,7 @@ type attentionBuffers struct {
 	chunks  []queryChunk
 	partial []float32
 	workers []attentionScratch
+	bf16    attentionBF16
 }
 
 // prepare readies the memory for heads of e values.

@@ -95,6 +95,7 @@ type tasks struct {
 	packedA   []float32
 	zero      []float32
 	roundPair roundPairsTask
+	attnRound attentionRoundTask
 	pairs     pairTask
 	bf16      bf16Task
 	edge      []edgeTile  // by worker

@@ -107,7 +107,7 @@ func (t *Tape) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
 		k, v = lt.qkv[q:], lt.qkv[q+c.KVDim():]
 	}
 	lt.view = t.keys.view(l, rows, k, v, width)
-	m.cpu.Attention(lt.o, lt.lse, lt.qkv, lt.view.K, lt.view.V, width, lt.view.Stride, m.heads(), lt.view.Span)
+	m.attention(lt.o, lt.lse, lt.qkv, width, &lt.view)
 }
 
 // project computes lt.qkv from lt.x: norm, projections, RoPE.
@@ -217,7 +217,7 @@ func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans,
 // keys runs attention backward into dqkv [m,width], and returns how many of its heads RoPE turned. The gradients of keys that later
 // recursions read gather in the slot's own buffer until the layer that made them comes.
 func (g *gradient) keys(l *Layer, lt *layerTape, rows *Rows, do, dqkv []float32, width int) int {
-	m, c, n, v := g.t.m, g.t.m.Config, len(rows.Index), lt.view
+	m, c, n := g.t.m, g.t.m.Config, len(rows.Index)
 	q, kv, heads := c.QueryDim(), c.KVDim(), c.NumAttentionHeads
 	if l.KV == KVOwn {
 		if shared := g.shared[l.Slot]; shared != nil { // [rows of the batch, 2kv], which are the rows at hand
@@ -229,17 +229,17 @@ func (g *gradient) keys(l *Layer, lt *layerTape, rows *Rows, do, dqkv []float32,
 				clear(dqkv[i*width+q : (i+1)*width])
 			}
 		}
-		m.cpu.AttentionBackward(dqkv, dqkv[q:], dqkv[q+kv:], do, lt.o, lt.lse, lt.qkv, v.K, v.V, width, width, width, v.Stride, m.heads(), v.Span)
+		m.attentionBackward(dqkv, dqkv[q:], dqkv[q+kv:], do, lt, width, width)
 		return heads + c.NumKeyValueHeads
 	}
 	shared := g.sharedKeys(l.Source)
 	if l.KV == KVRead {
-		m.cpu.AttentionBackward(dqkv, shared, shared[kv:], do, lt.o, lt.lse, lt.qkv, v.K, v.V, width, 2*kv, width, v.Stride, m.heads(), v.Span)
+		m.attentionBackward(dqkv, shared, shared[kv:], do, lt, width, 2*kv)
 		return heads
 	}
 	// KVUpdate: the replaced entries belong to the rows at hand, the others to the first recursion.
 	dkv := g.t.f.zeros(g.t.batch.Rows() * 2 * kv)
-	m.cpu.AttentionBackward(dqkv, dkv, dkv[kv:], do, lt.o, lt.lse, lt.qkv, v.K, v.V, width, 2*kv, width, v.Stride, m.heads(), v.Span)
+	m.attentionBackward(dqkv, dkv, dkv[kv:], do, lt, width, 2*kv)
 	for i, row := range rows.Index {
 		part := dkv[int(row)*2*kv : (int(row)+1)*2*kv]
 		copy(dqkv[i*width+q:(i+1)*width], part)

@@ -8,7 +8,7 @@ import (
 	"mor/internal/strict"
 )
 
-// Dtype is the type of the operands of a model's large products, forward and backward. Sums, weights, gradients, norms, softmax, routers and losses are
+// Dtype is the type of the operands of a model's large products and of attention, forward and backward. Sums, weights, gradients, norms, softmax, routers and losses are
 // float32 with either.
 type Dtype int
 
@@ -115,6 +115,24 @@ func (m *Model) linearBackwardWeight(grads, dy, x []float32, w span, n, in, out 
 		return
 	}
 	m.cpu.LinearBackwardWeight(w.of(grads), dy, x, n, in, out)
+}
+
+// attention computes o and lse of queries whose rows lie width apart.
+func (m *Model) attention(o, lse, q []float32, width int, view *KeyView) {
+	attend := m.cpu.Attention
+	if m.half != nil {
+		attend = m.cpu.AttentionBF16
+	}
+	attend(o, lse, q, view.K, view.V, width, view.Stride, m.heads(), view.Span)
+}
+
+// attentionBackward sets dq, whose rows lie width apart, and adds to dk and dv, whose rows lie stride apart, the gradients of a layer's attention.
+func (m *Model) attentionBackward(dq, dk, dv, do []float32, lt *layerTape, width, stride int) {
+	attend := m.cpu.AttentionBackward
+	if m.half != nil {
+		attend = m.cpu.AttentionBackwardBF16
+	}
+	attend(dq, dk, dv, do, lt.o, lt.lse, lt.qkv, lt.view.K, lt.view.V, width, stride, width, lt.view.Stride, m.heads(), lt.view.Span)
 }
 
 // packForward is a matrix laid out for linear.

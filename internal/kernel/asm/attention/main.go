@@ -11,6 +11,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/evex"
 )
 
 // width is one kind of vector register.
@@ -58,10 +60,14 @@ func main() {
 		outer(t)
 		laneDots(t)
 	}
+	index := pairIndex()
+	softmaxBF16(wideZ, index)
+	softmaxBackwardBF16(wideZ, index)
+	scaleLanes(wideZ)
 	transpose()
 	addScaled()
 	prefetch()
-	Generate()
+	evex.Generate()
 }
 
 // row is the size of one row of a tile in bytes.

@@ -23,12 +23,12 @@ var encodings = map[string]encoding{
 }
 
 // VDPBF16PS adds to each float of z the product of the upper and then that of the lower halves of x and y.
-func VDPBF16PS(x, y, z reg.VecVirtual) {
+func VDPBF16PS(x, y, z reg.Register) {
 	emit("VDPBF16PS", []operand.Op{x, y, z}, []operand.Op{x, y, z})
 }
 
 // VCVTNE2PS2BF16 rounds the floats of x to the lower half of z, and those of y to the upper.
-func VCVTNE2PS2BF16(x, y, z reg.VecVirtual) {
+func VCVTNE2PS2BF16(x, y, z reg.Register) {
 	emit("VCVTNE2PS2BF16", []operand.Op{x, y, z}, []operand.Op{x, y})
 }
 

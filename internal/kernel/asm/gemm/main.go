@@ -27,10 +27,11 @@ const ahead = 4096
 var levels = []level{
 	{"AVX2", 8, []int{6, 4, 2, 1}, YMM, fma},
 	{"AVX512", 16, []int{14, 8, 4, 2, 1}, ZMM, fma},
-	{"AVX512BF16", 16, []int{14, 8, 4, 2, 1}, ZMM, evex.VDPBF16PS},
+	{"AVX512BF16", 16, []int{14, 8, 4, 2, 1}, ZMM, dot},
 }
 
 func fma(x, y, z reg.VecVirtual) { VFMADD231PS(x, y, z) }
+func dot(x, y, z reg.VecVirtual) { evex.VDPBF16PS(x, y, z) }
 
 func main() {
 	for _, l := range levels {
