@@ -19,6 +19,7 @@ type answer struct {
 	texts   []string // of the prompts, as echo gives them
 	prefix  int      // tokens that the tokenizer puts before a text
 	streams []*infer.Stream
+	pace    func() *pace // for each stream
 }
 
 // start submits the prompts of a call.
@@ -35,11 +36,20 @@ func (s *Server) start(ctx context.Context, b *backend, c *call) (*answer, error
 	if n := len(c.prompts); n > s.options.MaxPrompts {
 		return nil, refused("prompt", "prompt: %d prompts: expected at most %d", n, s.options.MaxPrompts)
 	}
+	if stats := b.engine.Stats(); stats.Waiting >= s.model.Engine.MaxWaiting { // before the work of encoding
+		s.reject("queue_full")
+		return nil, &infer.QueueFullError{Name: "max_waiting", Found: stats.Waiting, Limit: s.model.Engine.MaxWaiting}
+	}
 	prompts, err := a.encode()
 	if err != nil {
 		return nil, err
 	}
 	for _, tokens := range prompts {
+		if limit := s.options.MaxPromptTokens; limit > 0 && len(tokens) > limit {
+			a.release()
+			s.reject("too_long")
+			return nil, &infer.TooLongError{PromptTokens: len(tokens), Limit: limit, Name: "max_prompt_tokens"}
+		}
 		stream, err := b.engine.Submit(ctx, &infer.Request{Prompt: tokens, Options: c.options})
 		if err != nil {
 			a.release()
@@ -139,37 +149,49 @@ func (a *answer) echoed(i int) part {
 
 // whole waits for the answer and gives it as one.
 func (a *answer) whole() (any, error) {
-	var choices []any
-	for i, s := range a.streams {
-		texts := make([]strings.Builder, max(a.options.N, 1))
-		parts := make([]part, len(texts))
-		for t, err := range s.Tokens() {
-			if err != nil {
-				return nil, err
-			}
-			texts[t.Index].WriteString(t.Text)
-			parts[t.Index].tokens = append(parts[t.Index].tokens, t)
-		}
-		result, err := s.Result()
-		if err != nil {
-			return nil, err
-		}
+	n := max(a.options.N, 1)
+	choices := make([]any, len(a.streams)*n)
+	err := a.each(func(i int) error {
+		parts, err := a.collect(i, n)
 		for k := range parts {
-			p := &parts[k]
-			p.text, p.finish = texts[k].String(), result.Choices[k].Finish
-			if a.scoreOnly {
-				p.text, p.tokens, p.finish = "", nil, infer.FinishLength
-			}
-			if a.echo {
-				e := a.echoed(i)
-				p.text, p.tokens, p.plain = e.text+p.text, append(e.tokens[:len(e.tokens):len(e.tokens)], p.tokens...), e.plain
-			}
-			p.index, p.first = i*len(parts)+k, true
-			choices = append(choices, a.choice(p, false))
+			choices[i*n+k] = a.choice(&parts[k], false)
 		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	usage := a.usage()
 	return a.envelope(choices, &usage, false), nil
+}
+
+// collect waits for the n choices of a stream.
+func (a *answer) collect(i, n int) ([]part, error) {
+	s, pace, texts, parts := a.streams[i], a.pace(), make([]strings.Builder, n), make([]part, n)
+	for t, err := range s.Tokens() {
+		if err != nil {
+			return nil, err
+		}
+		pace.token()
+		texts[t.Index].WriteString(t.Text)
+		parts[t.Index].tokens = append(parts[t.Index].tokens, t)
+	}
+	result, err := s.Result()
+	if err != nil {
+		return nil, err
+	}
+	for k := range parts {
+		p := &parts[k]
+		p.index, p.first, p.text, p.finish = i*n+k, true, texts[k].String(), result.Choices[k].Finish
+		if a.scoreOnly {
+			p.text, p.tokens, p.finish = "", nil, infer.FinishLength
+		}
+		if a.echo {
+			e := a.echoed(i)
+			p.text, p.tokens, p.plain = e.text+p.text, append(e.tokens[:len(e.tokens):len(e.tokens)], p.tokens...), e.plain
+		}
+	}
+	return parts, nil
 }
 
 // characters counts those of a text.

@@ -52,7 +52,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // wrap makes a handler of a route: it checks key and method, answers errors and panics, and logs.
-func (s *Server) wrap(method string, open bool, handle func(*exchange) error) http.Handler {
+func (s *Server) wrap(route, method string, open bool, handle func(*exchange) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := &exchange{w: &recorder{ResponseWriter: w}, r: r, id: requestID(r), started: time.Now()}
 		x.w.Header().Set("X-Request-Id", x.id)
@@ -66,7 +66,7 @@ func (s *Server) wrap(method string, open bool, handle func(*exchange) error) ht
 		if err != nil && x.w.status == 0 {
 			asAPIError(err).write(x.w)
 		}
-		s.log(x, err)
+		s.log(x, route, err)
 	})
 }
 
@@ -129,7 +129,7 @@ func (s *Server) body(x *exchange) ([]byte, error) {
 }
 
 // log writes the record of an exchange.
-func (s *Server) log(x *exchange, err error) {
+func (s *Server) log(x *exchange, route string, err error) {
 	level, status := slog.LevelInfo, x.w.status
 	attrs := []slog.Attr{slog.String("request_id", x.id), slog.String("method", x.r.Method), slog.String("path", x.r.URL.Path)}
 	if err != nil {
@@ -140,8 +140,17 @@ func (s *Server) log(x *exchange, err error) {
 		}
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
+	s.metrics.answered(route, status)
+	if quiet(route) && err == nil {
+		level = slog.LevelDebug
+	}
 	attrs = append(attrs, slog.Int("status", status), slog.Float64("seconds", time.Since(x.started).Seconds()))
 	s.options.Log.LogAttrs(context.WithoutCancel(x.r.Context()), level, "request", append(attrs, x.attrs...)...)
+}
+
+// quiet tells whether a route is asked so often, by machines, that its answers are no news.
+func quiet(route string) bool {
+	return slices.Contains([]string{"/healthz", "/readyz", "/metrics"}, route)
 }
 
 // requestID is the client's, if it is one that a log can have, or a new one.

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
-	"mor/internal/infer"
 	"mor/internal/strict"
 )
 
@@ -15,7 +15,13 @@ func (s *Server) completions(x *exchange) error     { return s.complete(x, false
 func (s *Server) chatCompletions(x *exchange) error { return s.complete(x, true) }
 
 // complete answers a completion or a chat.
-func (s *Server) complete(x *exchange, chat bool) error {
+func (s *Server) complete(x *exchange, chat bool) (err error) {
+	b, end, err := s.begin()
+	if err != nil {
+		s.reject("stopping")
+		return err
+	}
+	defer end()
 	body, err := s.body(x)
 	if err != nil {
 		return err
@@ -30,28 +36,38 @@ func (s *Server) complete(x *exchange, chat bool) error {
 		ctx, cancel = context.WithTimeout(ctx, s.options.RequestTimeout)
 		defer cancel()
 	}
-	b := s.acquire()
-	defer b.users.Done()
 	a, err := s.start(ctx, b, c)
 	if err != nil {
 		return err
 	}
-	defer a.release()
-	defer s.noteUsage(x, a)
+	a.pace = func() *pace { return &pace{m: s.metrics, last: x.started} }
+	defer s.ended(x, a)
 	if c.stream {
-		e := &events{w: x.w, control: http.NewResponseController(x.w), timeout: s.options.WriteTimeout}
-		return a.stream(e, func(*infer.Stream, int) {})
+		return a.stream(&events{w: x.w, control: http.NewResponseController(x.w), timeout: s.options.WriteTimeout})
 	}
 	v, err := a.whole()
 	if err == nil {
+		s.writeDeadline(x)
 		writeJSON(x.w, http.StatusOK, v)
 	}
 	return err
 }
 
-// noteUsage adds what a request took to the log's record. What still runs is ended.
-func (s *Server) noteUsage(x *exchange, a *answer) {
+// writeDeadline bounds the time that an answer takes to be read.
+func (s *Server) writeDeadline(x *exchange) {
+	if s.options.WriteTimeout > 0 {
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(s.options.WriteTimeout)) // not every writer can
+	}
+}
+
+// ended ends what still runs, and tells metrics and the log what a request took.
+func (s *Server) ended(x *exchange, a *answer) {
 	a.release()
+	for _, stream := range a.streams {
+		r, _ := stream.Result()
+		s.metrics.ended(&r)
+	}
+	s.metrics.latency.Observe(time.Since(x.started).Seconds())
 	u := a.usage()
 	x.note(slog.String("model", a.backend.name), slog.Int("prompt_tokens", u.PromptTokens), slog.Int("completion_tokens", u.CompletionTokens),
 		slog.Int("cached_tokens", u.Details.CachedTokens), slog.Float64("mean_depth", u.MeanDepth), slog.Bool("stream", a.call.stream))
@@ -106,6 +122,17 @@ func (s *Server) healthz(x *exchange) error {
 	return nil
 }
 
+// readyz tells whether new requests are taken.
+func (s *Server) readyz(x *exchange) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.draining {
+		return overloaded("stopping", "the server is stopping")
+	}
+	writeJSON(x.w, http.StatusOK, map[string]string{"status": "ready"})
+	return nil
+}
+
 // page serves the web page.
 func (s *Server) page(x *exchange) error {
 	if s.options.Page == nil || x.r.URL.Path == "" {
@@ -150,6 +177,25 @@ func (s *Server) tokenize(x *exchange) error {
 	}
 	tokens = append(tokens, tok.Encode(*q.Prompt)...)
 	writeJSON(x.w, http.StatusOK, map[string]any{"count": len(tokens), "max_model_len": b.model.Config.MaxPositionEmbeddings, "tokens": tokens})
+	return nil
+}
+
+// tokenizerInfo names the special tokens, for clients that tokenize here.
+func (s *Server) tokenizerInfo(x *exchange) error {
+	b := s.acquire()
+	defer b.users.Done()
+	info := map[string]any{"eos_token": nil, "bos_token": nil, "pad_token": nil, "unk_token": nil, "chat_template": nil}
+	names, err := b.model.Files.SpecialTokens()
+	if err != nil {
+		return err
+	}
+	for name, text := range names {
+		info[name] = text
+	}
+	if text, err := b.model.Files.ChatTemplate(); err == nil && text != "" {
+		info["chat_template"] = text
+	}
+	writeJSON(x.w, http.StatusOK, info)
 	return nil
 }
 

@@ -65,8 +65,8 @@ func (e *events) flush() error {
 }
 
 // stream gives the answer token by token. An error behind the first event is itself the last event.
-func (a *answer) stream(e *events, observe func(s *infer.Stream, n int)) error {
-	err := a.sendAll(e, observe)
+func (a *answer) stream(e *events) error {
+	err := a.each(func(i int) error { return a.sendStream(e, i) })
 	if err == nil && a.includeUsage {
 		u := a.usage()
 		err = e.send(a.envelope(nil, &u, true))
@@ -80,16 +80,16 @@ func (a *answer) stream(e *events, observe func(s *infer.Stream, n int)) error {
 	return err
 }
 
-// sendAll sends the choices of all prompts as their tokens come.
-func (a *answer) sendAll(e *events, observe func(s *infer.Stream, n int)) error {
+// each does something with every stream, at once, and ends all where one fails.
+func (a *answer) each(do func(i int) error) error {
 	if len(a.streams) == 1 {
-		return a.sendStream(e, 0, observe)
+		return do(0)
 	}
 	errs := make([]error, len(a.streams))
 	var wg sync.WaitGroup
 	for i := range a.streams {
 		wg.Go(func() {
-			if errs[i] = safely(func() error { return a.sendStream(e, i, observe) }); errs[i] != nil {
+			if errs[i] = safely(func() error { return do(i) }); errs[i] != nil {
 				for _, s := range a.streams {
 					s.Cancel()
 				}
@@ -126,7 +126,7 @@ func safely(f func() error) (err error) {
 }
 
 // sendStream sends the choices of a prompt as their tokens come.
-func (a *answer) sendStream(e *events, i int, observe func(s *infer.Stream, n int)) error {
+func (a *answer) sendStream(e *events, i int) error {
 	s, n := a.streams[i], max(a.options.N, 1)
 	next := make([]part, n) // where each choice stands
 	for k := range next {
@@ -145,7 +145,7 @@ func (a *answer) sendStream(e *events, i int, observe func(s *infer.Stream, n in
 		}
 		return nil
 	}
-	count := 0
+	pace := a.pace()
 	for t, err := range s.Tokens() {
 		if err == nil && !begun {
 			err = begin()
@@ -153,8 +153,7 @@ func (a *answer) sendStream(e *events, i int, observe func(s *infer.Stream, n in
 		if err != nil {
 			return err
 		}
-		count++
-		observe(s, count)
+		pace.token()
 		if a.scoreOnly {
 			continue
 		}
