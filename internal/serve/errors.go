@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"mor/internal/infer"
@@ -52,7 +53,7 @@ func asAPIError(err error) *apiError {
 	case errors.As(err, &api):
 		return api
 	case errors.As(err, &option):
-		return refused(option.Name, "%s", option.Error())
+		return optionError(option)
 	case errors.As(err, &long):
 		e := refused("prompt", "%s", long.Error())
 		e.code = "context_length_exceeded"
@@ -67,6 +68,15 @@ func asAPIError(err error) *apiError {
 		return &apiError{status: statusClientClosed, kind: "client_closed", message: "the client has left", cause: err}
 	}
 	return &apiError{status: http.StatusInternalServerError, kind: "server_error", message: "internal error", cause: err}
+}
+
+// optionError calls the engine's option by the name of the field that it comes from.
+func optionError(e *infer.OptionError) *apiError {
+	name, text := e.Name, e.Error()
+	if field, ok := map[string]string{"regexp": "guided_regex", "json_schema": "response_format"}[name]; ok {
+		name, text = field, field+strings.TrimPrefix(text, name)
+	}
+	return refused(name, "%s", text)
 }
 
 // statusClientClosed is what the log says about a request whose client has left.

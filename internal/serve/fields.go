@@ -33,6 +33,7 @@ var sharedFields = []field{
 	{"guided_regex", extension, "the text matches this regular expression as a whole, unless its length cuts it", into(func(c *call) *string { return &c.options.Regexp })},
 	{"max_recursion", extension, "most recursions of a token; left out: all that the model has", (*call).setMaxRecursion},
 	{"router_threshold", extension, "expert-choice models: a token goes on where its score's probability passes this; left out: the model's 0.5", (*call).setThreshold},
+	{"speculate", extension, "so many tokens are guessed with one recursion and read together; the text is the same; 0", into(func(c *call) *int { return &c.options.Speculate })},
 	{"return_depth", extension, "each choice has `depth`, the recursions of each token, and `router_scores` where the model has a router", into(func(c *call) *bool { return &c.returnDepth })},
 }
 
@@ -65,7 +66,7 @@ var chatFields = append([]field{
 	{"functions", refuses, "the server calls no functions", nil},
 	{"function_call", refuses, "the server calls no functions", nil},
 	{"audio", refuses, "the models write text alone", nil},
-	{"prediction", refuses, "there is no speculative decoding", nil},
+	{"prediction", refuses, "guesses of the client are not read", nil},
 	{"reasoning_effort", refuses, "use max_recursion or router_threshold", nil},
 	{"verbosity", refuses, "use max_completion_tokens", nil},
 	{"web_search_options", refuses, "the server does not search", nil},

@@ -36,7 +36,7 @@ func Folder(t testing.TB, kind string, seed uint64) string {
 		t.Fatalf("no kind %s", kind)
 	}
 	c := *kinds[i].Config
-	c.VocabSize, c.TieWordEmbeddings, c.MaxPositionEmbeddings = tok.VocabSize(), false, 512
+	c.VocabSize, c.TieWordEmbeddings, c.MaxPositionEmbeddings = tok.VocabSize(), false, 4096
 	cpu, err := kernel.Open(1)
 	if err != nil {
 		t.Fatal(err)
