@@ -234,7 +234,7 @@ func (t *trainCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	debug.FreeOSMemory() // what the data took
-	r.footprint = o.Footprint()
+	r.footprint = o.Footprint(cpu)
 	if err := r.footprint.Fits("lower --micro-batch or --context, keep less with --recompute all or --optimizer-dtype bf16, or insist with --ignore-memory"); err != nil && !o.IgnoreMemory {
 		return err
 	}

@@ -54,7 +54,7 @@ func TrainStep(c *model.Config, cpu *kernel.CPU, batch, context, repetitions int
 	top := peaks{0, 0, cpu.Bandwidth()}
 	debug.FreeOSMemory() // what earlier measurements left
 	memory.ResetPeak()
-	expected := train.Measure(c, batch, context, true, save.Recompute, save.Dtype, save.BF16Moments, memory.Resident())
+	expected := train.Measure(c, cpu, batch, context, true, save.Recompute, save.Dtype, save.BF16Moments, memory.Resident())
 	if err := expected.Fits("lower --batch, or keep less with --recompute all or --optimizer-dtype bf16"); err != nil {
 		return Step{}, err
 	}

@@ -32,11 +32,6 @@ func (t *dattentionTask) run(c *CPU) {
 // chunks of a sequence do not depend on the others.
 func (t *dattentionTask) split() {
 	b, span, n := t.buf, t.span, len(t.span.Lo)
-	const (
-		tasks = 24      // enough for a few workers to get equal shares of one sequence
-		parts = 8       // bounds the memory to a few times that of dk and dv
-		worth = 1 << 16 // queries times keys of a part that pays for its sum
-	)
 	b.blocks, b.chunks = b.blocks[:0], b.chunks[:0]
 	group, pad, size, most := t.a.H/t.a.K, b.workers[0].pad, 0, blockQueries
 	if t.bf16 != nil {
@@ -48,7 +43,7 @@ func (t *dattentionTask) split() {
 			work += int(span.Hi[to] - span.Lo[to])
 			to++
 		}
-		part := max(work/min(parts, (tasks+t.a.K-1)/t.a.K), worth/group)
+		part := max(work/chunkParts(t.a), chunkWorth/group)
 		for from < to {
 			end, w := from, 0
 			for end < to && w < part {
@@ -63,10 +58,15 @@ func (t *dattentionTask) split() {
 			from = end
 		}
 	}
-	if len(b.partial) < size {
-		b.partial = alignedFloats(size)
-	}
+	b.partial = grow(b.partial, size)
 }
+
+// chunkWorth is queries times keys of a part of a sequence that pays for its sum.
+const chunkWorth = 1 << 16
+
+// chunkParts is into how many parts at most a sequence is cut: enough for a few workers to get equal shares of one, and so few that their sums take no more
+// than a few times the memory of dk and dv.
+func chunkParts(a Heads) int { return min(8, (24+a.K-1)/a.K) }
 
 func (t *dattentionTask) Do(worker, lo, hi int) {
 	for i := lo; i < hi; i++ {

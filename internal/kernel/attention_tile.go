@@ -122,7 +122,7 @@ func (s *attentionScratch) prepare(e int) {
 	}
 	s.e, s.pad = e, (e+embedAlign-1)/embedAlign*embedAlign
 	panel, tile, vector := maxLanes*s.pad, keyTile*maxLanes, max(s.pad, maxLanes)
-	slab := alignedFloats((1+6*maxPanels)*panel + 2*tile + 2*vector + keyTile*s.pad)
+	slab := alignedFloats(scratchValues(s.pad))
 	take := func(n int) []float32 {
 		part := slab[:n:n]
 		slab = slab[n:]
@@ -140,6 +140,11 @@ func (s *attentionScratch) prepare(e int) {
 			*part = take(panel)
 		}
 	}
+}
+
+// scratchValues is how many values a worker's memory holds.
+func scratchValues(pad int) int {
+	return (1+6*maxPanels)*maxLanes*pad + 2*keyTile*maxLanes + 2*max(pad, maxLanes) + keyTile*pad
 }
 
 // place assigns the queries of a block for the kv heads [g, gEnd) to panels.

@@ -316,11 +316,13 @@ func (t *multiplyTask) edgeTile(edge *edgeTile, rows, i, j int, a *float32, lda 
 	}
 }
 
-// grow returns a slice of n values, s itself where it is long enough, that begins at a cache line.
+// grow returns a slice of n values, s itself where it is long enough, that begins at a cache line. The pages of a shorter s go back to the system, for
+// the next collection may be far.
 func grow(s []float32, n int) []float32 {
 	if cap(s) >= n {
 		return s[:n]
 	}
+	memory.Release(s[:cap(s)])
 	raw := memory.Make[float32](n + n/4 + align)
 	skip := int(-uintptr(unsafe.Pointer(&raw[0])) % 64 / 4)
 	return raw[skip : skip+n : len(raw)]

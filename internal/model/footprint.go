@@ -1,6 +1,10 @@
 package model
 
-import "slices"
+import (
+	"slices"
+
+	"mor/internal/kernel"
+)
 
 // Footprint is what the passes of a training step hold beside weights, gradients and moments, in bytes.
 type Footprint struct {
@@ -30,6 +34,22 @@ func TrainingFootprint(c *Config, sequences, context int, recompute Recompute) F
 		f.segment(&s)
 	}
 	return Footprint{Tape: int64(4 * f.tape), Overlap: int64(4 * f.overlap()), Backward: int64(4 * (f.later + f.deepest + f.keys))}
+}
+
+// KernelBytes is what the kernels of a pass over sequences of so many tokens each lay out on a CPU, and the matrices in bfloat16 that it keeps.
+func KernelBytes(c *Config, cpu *kernel.CPU, sequences, context int, dtype Dtype) int64 {
+	n, d, ffn := sequences*context, c.HiddenSize, c.IntermediateSize
+	rows := n // of an FFN
+	if c.MoE != nil {
+		rows = n * c.MoE.ExpertsPerToken / c.MoE.NumExperts
+	}
+	bf16 := dtype == BF16 && cpu.HasBF16()
+	size := cpu.Scratch(bf16, kernel.Shape{N: headRows(n, c.VocabSize), In: d, Out: c.VocabSize}, kernel.Shape{N: rows, In: d, Out: 2 * ffn}, kernel.Shape{N: rows, In: ffn, Out: d},
+		kernel.Shape{N: n, In: d, Out: c.QueryDim() + 2*c.KVDim()}, kernel.Shape{N: n, In: c.QueryDim(), Out: d})
+	if bf16 {
+		size += packedBytes(c)
+	}
+	return size + cpu.AttentionScratch(sequences, context, kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim})
 }
 
 // footprint sums up values as forward and backward take them from the tape.

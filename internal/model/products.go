@@ -163,12 +163,9 @@ func (m *Model) packBackward(w span, in, out int) *kernel.Packed {
 	return k.backward
 }
 
-// PackedBytes is what the matrices in bfloat16 take that a pass with products of d keeps: both layouts of those that it uses several times, and one
-// place of each layout for the others.
-func PackedBytes(c *Config, d Dtype) int64 {
-	if d != BF16 {
-		return 0
-	}
+// packedBytes is what the matrices in bfloat16 take that a pass keeps: both layouts of those that it uses several times, and one place of each layout
+// for the others.
+func packedBytes(c *Config) int64 {
 	p := NewPlan(c)
 	l := NewLayout(c, p)
 	n := 0

@@ -22,9 +22,9 @@ type Footprint struct {
 // programBytes is what the program takes by itself.
 const programBytes = 24 << 20
 
-// Measure computes the footprint of steps that compute so many sequences of context tokens at once. process is what is resident beside it; 0 means the bare
-// program. In a step of one pass gradients come where the tape was given up.
-func Measure(c *model.Config, sequences, context int, onePass bool, recompute model.Recompute, dtype model.Dtype, bf16Moments bool, process int64) Footprint {
+// Measure computes the footprint of steps that compute so many sequences of context tokens at once on a CPU. process is what is resident beside it; 0 means
+// the bare program. In a step of one pass gradients come where the tape was given up.
+func Measure(c *model.Config, cpu *kernel.CPU, sequences, context int, onePass bool, recompute model.Recompute, dtype model.Dtype, bf16Moments bool, process int64) Footprint {
 	size := int64(model.Count(c, context).Parameters.Total)
 	f := Footprint{Weights: 4 * size, Gradients: 4 * size, Moments: 8 * size, Footprint: model.TrainingFootprint(c, sequences, context, recompute), Process: process}
 	if bf16Moments {
@@ -33,10 +33,7 @@ func Measure(c *model.Config, sequences, context int, onePass bool, recompute mo
 	if process == 0 {
 		f.Process = programBytes
 	}
-	n := sequences * context
-	f.Kernels = max(kernel.Scratch(n, c.HiddenSize, c.VocabSize), kernel.Scratch(n, c.HiddenSize, 2*c.IntermediateSize)) +
-		kernel.AttentionScratch(sequences, context, kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim})
-	f.Kernels += model.PackedBytes(c, dtype)
+	f.Kernels = model.KernelBytes(c, cpu, sequences, context, dtype)
 	if !onePass {
 		f.Overlap = 0
 	}
@@ -45,10 +42,10 @@ func Measure(c *model.Config, sequences, context int, onePass bool, recompute mo
 }
 
 // Footprint of the run that the valid options describe, beside what the process holds already. The peak is that of the process so far where that is more.
-func (o *Options) Footprint() Footprint {
+func (o *Options) Footprint(cpu *kernel.CPU) Footprint {
 	recompute, _ := model.ParseRecompute(o.Recompute)
 	dtype, _ := model.ParseDtype(o.Dtype)
-	f := Measure(o.Model, o.MicroBatch, o.Context, o.MicroBatch == o.Batch, recompute, dtype, o.OptimizerDtype == "bf16", memory.Resident())
+	f := Measure(o.Model, cpu, o.MicroBatch, o.Context, o.MicroBatch == o.Batch, recompute, dtype, o.OptimizerDtype == "bf16", memory.Resident())
 	f.Peak = max(f.Peak, memory.Peak())
 	return f
 }

@@ -3,6 +3,8 @@ package train
 import (
 	"strings"
 	"testing"
+
+	"mor/internal/kernel"
 )
 
 // TestFits: a run that no machine has the memory for is refused in one line that says what to do; a small one is not.
@@ -23,10 +25,15 @@ func TestFits(t *testing.T) {
 func TestFootprintShrinks(t *testing.T) {
 	o := testOptions(t, unchanged)
 	o.Model.VocabSize = 280
+	cpu, err := kernel.Open(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cpu.Close()
 	last := int64(1 << 62)
 	for _, s := range []struct{ recompute, dtype string }{{"none", "fp32"}, {"none", "bf16"}, {"block", "bf16"}} {
 		o.Recompute, o.OptimizerDtype = s.recompute, s.dtype
-		f := o.Footprint()
+		f := o.Footprint(cpu)
 		if sum := f.Weights + f.Gradients + f.Moments + f.Tape + f.Backward + f.Kernels; sum >= last {
 			t.Errorf("%v: %d bytes, %d before", s, sum, last)
 		} else {
