@@ -119,7 +119,7 @@ func (t *Tokenizer) appendPass(e *encoder, dst []int32, text []byte, matchers *[
 			dst = t.appendPass(e, dst, text[done:start], matchers, pass+1)
 		}
 		dst = append(dst, token.ID)
-		done = end
+		done, e.start = end, false
 	}
 	return t.appendPass(e, dst, text[done:], matchers, pass+1)
 }

@@ -15,6 +15,7 @@ type encoder struct {
 	prefixed     []byte
 	runes        []rune
 	offsets      []int
+	start        bool // nothing of the text is encoded yet
 }
 
 // cached is a piece of at most maxKey bytes and its at most three tokens. The cache only repeats what appendBPE says, so
@@ -88,6 +89,7 @@ func (t *Tokenizer) Encode(text string) []int32 {
 // AppendEncode appends the tokens of text, as Encode gives them, to dst. It allocates nothing else once its buffers are warm.
 func (t *Tokenizer) AppendEncode(dst []int32, text []byte) []int32 {
 	e := t.pool.Get().(*encoder)
+	e.start = true
 	dst = t.appendPass(e, dst, text, &t.added, 0)
 	t.pool.Put(e)
 	return dst
@@ -102,6 +104,7 @@ func (t *Tokenizer) EncodePlain(text string) []int32 {
 // AppendEncodePlain appends the tokens of text, as EncodePlain gives them, to dst.
 func (t *Tokenizer) AppendEncodePlain(dst []int32, text []byte) []int32 {
 	e := t.pool.Get().(*encoder)
+	e.start = true
 	dst = t.appendPass(e, dst, text, &t.plain, 0)
 	t.pool.Put(e)
 	return dst

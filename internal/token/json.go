@@ -81,9 +81,13 @@ func Parse(data []byte) (*Tokenizer, error) {
 	if s.sentence, err = parseNormalizer(fields["normalizer"]); err != nil {
 		return nil, err
 	}
-	if s.sentence != nil {
-		if raw := fields["pre_tokenizer"]; !isNull(raw) {
-			return nil, fmt.Errorf("pre_tokenizer: %s is not supported behind a normalizer: expected null", typeName(raw))
+	if pre := fields["pre_tokenizer"]; s.sentence != nil {
+		if !isNull(pre) {
+			return nil, fmt.Errorf("pre_tokenizer: %s is not supported behind a normalizer: expected null", typeName(pre))
+		}
+	} else if typeName(pre) == stepMetaspace {
+		if s.sentence, err = parseMetaspace(pre); err != nil {
+			return nil, err
 		}
 	} else if s.pre, err = parsePreTokenizer(fields["pre_tokenizer"], "pre_tokenizer"); err != nil {
 		return nil, err

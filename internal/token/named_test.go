@@ -31,7 +31,7 @@ func TestNamedPreTokenizers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := json.Marshal(preJSON(pre.steps()))
+		data, err := json.Marshal(stepsJSON(pre.steps()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ const (
 	stepByteLevel = "ByteLevel"
 	stepDigits    = "Digits"
 	stepSplit     = "Split"
+	stepMetaspace = "Metaspace" // SentencePiece's, alone
 )
 
 // preStep is one step of a pre-tokenizer, as the file has it.
@@ -82,7 +83,9 @@ func (p *preTokenizer) fused(steps []preStep) *scanner {
 func (t *Tokenizer) appendText(e *encoder, dst []int32, text []byte) []int32 {
 	p := &t.pre
 	if t.spec.sentence != nil {
-		return t.appendSentence(e, dst, text)
+		dst = t.appendSentence(e, dst, text)
+		e.start = false
+		return dst
 	}
 	if p.fast != nil {
 		return t.appendScanned(e, dst, text, p.fast)

@@ -16,6 +16,23 @@ const metaspace = '▁'
 // character that the vocabulary lacks is spelled in byte tokens, <0x00> to <0xFF>.
 type sentenceSpec struct {
 	prepend bool // a text gets a space in front
+	// scheme is Metaspace's prepend_scheme, where a pre-tokenizer of that name writes the spaces: a text that begins with one gets no other. "" where a normalizer does it.
+	scheme string
+}
+
+// Metaspace's prepend_scheme.
+const (
+	prependFirst  = "first"  // the beginning of the text alone
+	prependAlways = "always" // what follows an added token too
+	prependNever  = "never"
+)
+
+// begins tells whether a piece of a text gets a space in front; start: it is the first piece.
+func (s *sentenceSpec) begins(text []byte, start bool) bool {
+	if s.scheme == "" || !s.prepend {
+		return s.prepend
+	}
+	return (start || s.scheme == prependAlways) && text[0] != ' ' && !bytes.HasPrefix(text, []byte(string(metaspace)))
 }
 
 // Sentence is a vocabulary of SentencePiece's kind, as GGUF's metadata carries it.
@@ -33,7 +50,7 @@ func NewSentence(v Sentence) (*Tokenizer, error) {
 	if len(v.Scores) != len(v.Tokens) {
 		return nil, fmt.Errorf("scores: %d for %d tokens: expected one each", len(v.Scores), len(v.Tokens))
 	}
-	s := spec{added: v.Added, sentence: &sentenceSpec{v.Prepend}, fuseUnk: true}
+	s := spec{added: v.Added, sentence: &sentenceSpec{prepend: v.Prepend}, fuseUnk: true}
 	ids := make(map[string]int32, len(v.Tokens))
 	for id, text := range v.Tokens {
 		if !utf8.ValidString(text) {
@@ -125,7 +142,7 @@ func sentenceBytes(dst []byte, text string) (out []byte, single int) {
 // appendSentence appends the tokens of a text without added tokens.
 func (t *Tokenizer) appendSentence(e *encoder, dst []int32, text []byte) []int32 {
 	start := len(dst)
-	if t.spec.sentence.prepend {
+	if t.spec.sentence.begins(text, e.start) {
 		dst = t.appendRune(dst, metaspace, []byte(" "))
 	}
 	for i := 0; i < len(text); {

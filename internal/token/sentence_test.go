@@ -2,6 +2,7 @@ package token
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -68,6 +69,59 @@ func TestSentenceJSON(t *testing.T) {
 		text := "the thin  é ü\n"
 		if got, want := again.Encode(text), tok.Encode(text); !slices.Equal(got, want) || again.Hash() != tok.Hash() || again.Decode(got) != text {
 			t.Errorf("prepend %v: %v decodes to %q; want %v, %q", prepend, got, again.Decode(got), want, text)
+		}
+	}
+}
+
+// TestMetaspace: in newer files a pre-tokenizer writes the spaces. The wanted tokens are Hugging Face's.
+func TestMetaspace(t *testing.T) {
+	from, err := NewSentence(sentence(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const old = `"normalizer": {"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]},
+ "pre_tokenizer": null`
+	with := func(pre string) string {
+		return replaceAll(t, string(from.appendJSON(nil)), old, `"normalizer": null, "pre_tokenizer": `+pre)
+	}
+	for _, c := range []struct {
+		scheme, text string
+		want         []string
+	}{
+		{prependFirst, "the", []string{" the"}},
+		{prependFirst, " the", []string{" the"}},
+		{prependFirst, "▁the", []string{" the"}},
+		{prependFirst, "  the", []string{" ", " the"}},
+		{prependFirst, "the</s>the", []string{" the", "</s>", "t", "he"}},
+		{prependFirst, "</s>the", []string{"</s>", "t", "he"}},
+		{prependAlways, "the</s>the</s> the", []string{" the", "</s>", " the", "</s>", " the"}},
+	} {
+		tok, err := Parse([]byte(with(`{"type":"Metaspace","replacement":"▁","prepend_scheme":"` + c.scheme + `","split":false}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse(tok.appendJSON(nil))
+		if err != nil || again.Hash() != tok.Hash() {
+			t.Fatalf("it does not survive its file: %v", err)
+		}
+		for range 2 { // the second time with a used encoder
+			var got []string
+			for _, id := range tok.Encode(c.text) {
+				got = append(got, string(tok.TokenBytes(id)))
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s %q: got %q, want %q", c.scheme, c.text, got, c.want)
+			}
+		}
+	}
+	for pre, want := range map[string]string{
+		`{"type":"Metaspace","replacement":"▁","prepend_scheme":"first"}`:                "pre_tokenizer.split: true is not supported",
+		`{"type":"Metaspace","replacement":"_","prepend_scheme":"first","split":false}`:  `pre_tokenizer.replacement: "_"`,
+		`{"type":"Metaspace","replacement":"▁","prepend_scheme":"second","split":false}`: `pre_tokenizer.prepend_scheme: "second"`,
+		`{"type":"Metaspace","replacement":"▁","prepend_scheme":"never","split":false}`:  "decoder: it does not undo",
+	} {
+		if _, err := Parse([]byte(with(pre))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", pre, err, want)
 		}
 	}
 }

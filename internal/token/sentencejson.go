@@ -25,7 +25,7 @@ func replaceStep(from, to string) stepJSON {
 
 // normalizer is the normalizer that writes spaces as ▁; nil, JSON's null, for a byte-level vocabulary.
 func (s *sentenceSpec) normalizer() *stepJSON {
-	if s == nil {
+	if s == nil || s.scheme != "" {
 		return nil
 	}
 	spaces := replaceStep(" ", string(metaspace))
@@ -33,6 +33,39 @@ func (s *sentenceSpec) normalizer() *stepJSON {
 		return &spaces
 	}
 	return &stepJSON{Type: "Sequence", Normalizers: []stepJSON{{Type: "Prepend", Prepend: string(metaspace)}, spaces}}
+}
+
+// metaspaceJSON is the pre-tokenizer that writes spaces as ▁ in newer files.
+type metaspaceJSON struct {
+	Type          string `json:"type"`
+	Replacement   string `json:"replacement"`
+	PrependScheme string `json:"prepend_scheme"`
+	Split         bool   `json:"split"`
+}
+
+// preTokenizer is Metaspace where it is what writes spaces as ▁; nil, JSON's null, otherwise.
+func (s *sentenceSpec) preTokenizer() *metaspaceJSON {
+	if s.scheme == "" {
+		return nil
+	}
+	return &metaspaceJSON{Type: stepMetaspace, Replacement: string(metaspace), PrependScheme: s.scheme}
+}
+
+// parseMetaspace reads a Metaspace that keeps the text in one piece.
+func parseMetaspace(text string) (*sentenceSpec, error) {
+	m := metaspaceJSON{PrependScheme: prependAlways, Split: true} // Hugging Face's defaults
+	if err := strictJSON(text, "pre_tokenizer", &m); err != nil {
+		return nil, err
+	}
+	switch {
+	case m.Replacement != string(metaspace):
+		return nil, fmt.Errorf("pre_tokenizer.replacement: %q is not supported: expected %q", m.Replacement, metaspace)
+	case m.Split:
+		return nil, fmt.Errorf("pre_tokenizer.split: true is not supported: expected false, as Llama's vocabularies have it")
+	case m.PrependScheme != prependFirst && m.PrependScheme != prependAlways && m.PrependScheme != prependNever:
+		return nil, fmt.Errorf("pre_tokenizer.prepend_scheme: %q: expected %s, %s or %s", m.PrependScheme, prependFirst, prependAlways, prependNever)
+	}
+	return &sentenceSpec{prepend: m.PrependScheme != prependNever, scheme: m.PrependScheme}, nil
 }
 
 // decoder undoes the normalizer.
@@ -62,8 +95,11 @@ func parseNormalizer(text string) (*sentenceSpec, error) {
 	if err := strictJSON(text, "normalizer", &step); err != nil {
 		return nil, err
 	}
+	if step.Type == "Sequence" && len(step.Normalizers) == 1 {
+		step = step.Normalizers[0]
+	}
 	for _, prepend := range []bool{false, true} {
-		if s := (&sentenceSpec{prepend}); reflect.DeepEqual(&step, s.normalizer()) {
+		if s := (&sentenceSpec{prepend: prepend}); reflect.DeepEqual(&step, s.normalizer()) {
 			return s, nil
 		}
 	}

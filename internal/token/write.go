@@ -31,7 +31,7 @@ func (t *Tokenizer) appendJSON(dst []byte) []byte {
 	dst = append(dst, "\n ],\n \"normalizer\": "...)
 	dst = appendValue(dst, s.sentence.normalizer())
 	dst = append(dst, ",\n \"pre_tokenizer\": "...)
-	dst = appendValue(dst, preJSON(s.pre))
+	dst = appendValue(dst, s.preJSON())
 	dst = append(dst, ",\n \"post_processor\": "...)
 	dst = appendValue(dst, postJSON(s.post))
 	dst = append(dst, ",\n \"decoder\": "...)
@@ -99,7 +99,14 @@ func appendValue(dst []byte, v any) []byte {
 }
 
 // preJSON returns the pre-tokenizer as a file has it.
-func preJSON(steps []preStep) any {
+func (s *spec) preJSON() any {
+	if s.sentence != nil {
+		return s.sentence.preTokenizer()
+	}
+	return stepsJSON(s.pre)
+}
+
+func stepsJSON(steps []preStep) any {
 	if len(steps) == 0 {
 		return nil
 	}

@@ -46,7 +46,36 @@ func ReadAssets(dir string) (Assets, error) {
 			return nil, err
 		}
 	}
+	if _, ok := a[generationFile]; !ok {
+		return a, a.addGeneration(filepath.Join(dir, ConfigFile))
+	}
 	return a, nil
+}
+
+// addGeneration makes the generation_config.json of a folder without one: config.json then says what ends a text.
+func (a Assets) addGeneration(config string) error {
+	data, err := os.ReadFile(config)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var c map[string]json.RawMessage
+	if json.Unmarshal(data, &c) != nil {
+		return nil // ReadConfig says what is wrong with it
+	}
+	out := map[string]json.RawMessage{}
+	for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id"} {
+		if v, ok := c[key]; ok && string(v) != "null" {
+			out[key] = v
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	a[generationFile], err = json.MarshalIndent(out, "", " ")
+	return err
 }
 
 // NewAssets makes the files that say which tokens end a text, what the special tokens are and how a conversation becomes a prompt. tok may be nil, chatTemplate "".

@@ -69,7 +69,7 @@ func ReadConfig(path string) (*model.Config, error) {
 		ModelType string `json:"model_type"`
 	}
 	if err := json.Unmarshal(data, &kind); err != nil {
-		return nil, fmt.Errorf("%s: not a config.json: %w", path, err)
+		return nil, fmt.Errorf("%s: not a config.json: %w", path, plain(err))
 	}
 	parse := model.ParseConfig
 	if kind.ModelType != "mor" {
@@ -80,6 +80,18 @@ func ReadConfig(path string) (*model.Config, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// plain says in JSON's words what Go's types would be named for.
+func plain(err error) error {
+	var e *json.UnmarshalTypeError
+	if errors.As(err, &e) && e.Field == "" {
+		return fmt.Errorf("%s at its top, expected an object", e.Value)
+	}
+	if errors.As(err, &e) {
+		return fmt.Errorf("%s: %s, expected a text", e.Field, e.Value)
+	}
+	return err
 }
 
 // Tokenizer reads the tokenizer of a folder. A folder without one gives nil.

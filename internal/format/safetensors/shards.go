@@ -78,7 +78,11 @@ func (s *Shards) open(name string) error {
 // openIndexed opens the files of an index.
 func (s *Shards) openIndexed(index map[string]string) error {
 	for _, name := range slices.Compact(slices.Sorted(maps.Values(index))) {
-		if err := s.open(name); err != nil {
+		err := s.open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is missing: the index names it as one of %d files", name, len(slices.Compact(slices.Sorted(maps.Values(index)))))
+		}
+		if err != nil {
 			return err
 		}
 		f := s.files[len(s.files)-1]

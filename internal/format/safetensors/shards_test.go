@@ -46,7 +46,7 @@ func TestShardsRefuse(t *testing.T) {
 		"weight_map: missing or empty":                           func(string) string { return "{}" },
 		"not a safetensors index":                                func(s string) string { return s[:len(s)/2] },
 		"expected a file of the same folder":                     func(s string) string { return strings.ReplaceAll(s, "model-00001", "../model-00001") },
-		"no such file":                                           func(s string) string { return strings.ReplaceAll(s, "model-00003", "model-00009") },
+		"model-00009-of-00003.safetensors is missing":            func(s string) string { return strings.ReplaceAll(s, "model-00003", "model-00009") },
 		"tensor a is in model-00001-of-00003.safetensors, where": func(s string) string { return strings.ReplaceAll(s, `"a"`, `"d"`) },
 		"tensor d is not in model-00003-of-00003.safetensors, wh": func(s string) string {
 			return strings.Replace(s, `"c"`, `"d": "model-00003-of-00003.safetensors", "c"`, 1)
