@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mor/internal/serve"
+	"mor/internal/serve/page"
 )
 
 // serveCommand holds the flags of `mor serve`.
@@ -62,7 +63,7 @@ func (s *serveCommand) run(cmd *cobra.Command, args []string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	return serve.Run(c, nil, cmd.ErrOrStderr(), signals, func(url string) { err = s.print(cmd, c, url) })
+	return serve.Run(c, page.Files(), cmd.ErrOrStderr(), signals, func(url string) { err = s.print(cmd, c, url) })
 }
 
 // print says what is served, and how.

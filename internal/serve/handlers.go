@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"mor/internal/serve/page"
 	"mor/internal/strict"
 )
 
@@ -147,6 +148,8 @@ func (s *Server) page(x *exchange) error {
 	} else {
 		f.Close()
 	}
+	x.w.Header().Set("Content-Security-Policy", page.SecurityPolicy)
+	x.w.Header().Set("Referrer-Policy", "no-referrer")
 	http.ServeFileFS(x.w, x.r, s.options.Page, name)
 	return nil
 }
