@@ -28,16 +28,18 @@ type exchange struct {
 // note adds to the log's record.
 func (x *exchange) note(attrs ...slog.Attr) { x.attrs = append(x.attrs, attrs...) }
 
-// recorder keeps the status of an answer.
+// recorder keeps the status of an answer, and bounds the time of each write.
 type recorder struct {
 	http.ResponseWriter
-	status int // 0: nothing was answered yet
+	timeout time.Duration // 0: none
+	status  int           // 0: nothing was answered yet
 }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
 	}
+	w.begin()
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -45,7 +47,15 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
+	w.begin()
 	return w.ResponseWriter.Write(p)
+}
+
+// begin gives the client a time to read what is written next.
+func (w *recorder) begin() {
+	if w.timeout > 0 {
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.timeout)) // not every writer can
+	}
 }
 
 // Unwrap is for http.ResponseController.
@@ -54,7 +64,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // wrap makes a handler of a route: it checks key and method, answers errors and panics, and logs.
 func (s *Server) wrap(route, method string, open bool, handle func(*exchange) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{w: &recorder{ResponseWriter: w}, r: r, id: requestID(r), started: time.Now()}
+		x := &exchange{w: &recorder{ResponseWriter: w, timeout: s.options.WriteTimeout}, r: r, id: requestID(r), started: time.Now()}
 		x.w.Header().Set("X-Request-Id", x.id)
 		x.w.Header().Set("X-Content-Type-Options", "nosniff")
 		err := safely(func() error {

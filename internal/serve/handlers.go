@@ -44,21 +44,13 @@ func (s *Server) complete(x *exchange, chat bool) (err error) {
 	a.pace = func() *pace { return &pace{m: s.metrics, last: x.started} }
 	defer s.ended(x, a)
 	if c.stream {
-		return a.stream(&events{w: x.w, control: http.NewResponseController(x.w), timeout: s.options.WriteTimeout})
+		return a.stream(&events{w: x.w, control: http.NewResponseController(x.w)})
 	}
 	v, err := a.whole()
 	if err == nil {
-		s.writeDeadline(x)
 		writeJSON(x.w, http.StatusOK, v)
 	}
 	return err
-}
-
-// writeDeadline bounds the time that an answer takes to be read.
-func (s *Server) writeDeadline(x *exchange) {
-	if s.options.WriteTimeout > 0 {
-		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(s.options.WriteTimeout)) // not every writer can
-	}
 }
 
 // ended ends what still runs, and tells metrics and the log what a request took.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"mor/internal/infer"
 )
@@ -16,7 +15,6 @@ import (
 type events struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	timeout time.Duration // of a write; 0: none
 
 	mu      sync.Mutex
 	started bool
@@ -52,9 +50,6 @@ func (e *events) flush() error {
 		h.Set("Cache-Control", "no-cache")
 		h.Set("X-Accel-Buffering", "no") // proxies hold events back otherwise
 		e.started = true
-	}
-	if e.timeout > 0 {
-		_ = e.control.SetWriteDeadline(time.Now().Add(e.timeout)) // not every writer can
 	}
 	if _, err := e.w.Write(e.buf.Bytes()); err != nil {
 		return err

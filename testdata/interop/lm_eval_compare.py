@@ -140,4 +140,5 @@ def main():
     sys.exit(not agree)
 
 
-main()
+if __name__ == "__main__":
+    main()
