@@ -380,7 +380,7 @@ func TestServePython(t *testing.T) {
 	packages, args := []string{"openai"}, []string{"--mor", mor, servetest.Folder(t, "expert", 3)}
 	const data = "../../../shared/data/eval"
 	if _, err := os.Stat(data); err == nil && !testing.Short() {
-		packages, args = append(packages, "lm_eval", "torch"), append(args, "--data-dir", data, "--tasks", "piqa", "--limit", "12")
+		packages, args = append(packages, "lm_eval", "torch", "aiohttp", "tenacity"), append(args, "--data-dir", data, "--tasks", "piqa", "--limit", "12")
 	} else {
 		t.Log("the scores are not compared: benchmarks are absent, or -short is set")
 	}

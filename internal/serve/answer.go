@@ -172,7 +172,7 @@ func (a *answer) collect(i, n int) ([]part, error) {
 		if err != nil {
 			return nil, err
 		}
-		pace.token()
+		pace.token(t.Index)
 		texts[t.Index].WriteString(t.Text)
 		parts[t.Index].tokens = append(parts[t.Index].tokens, t)
 	}

@@ -154,7 +154,7 @@ func (c *Config) mergeYAML(text []byte) error {
 }
 
 // foreignVariables begin like those of the server and are not: what picks kernels, what tests read, and what Kubernetes sets for a Service named mor.
-var foreignVariables = []string{"MOR_CPU", "MOR_GOLDEN", "MOR_SERVICE_", "MOR_PORT"}
+var foreignVariables = []string{"MOR_CPU", "MOR_GOLDEN", "MOR_GGUF", "MOR_SMOLLM2", "MOR_PYTHON", "MOR_SERVICE_", "MOR_PORT"}
 
 // setVariables applies MOR_*. An unknown one is an error.
 func setVariables(target *pflag.FlagSet, environ []string) error {

@@ -41,7 +41,7 @@ func (s *Server) complete(x *exchange, chat bool) (err error) {
 	if err != nil {
 		return err
 	}
-	a.pace = func() *pace { return &pace{m: s.metrics, last: x.started} }
+	a.pace = func() *pace { return s.metrics.pace(x.started, max(c.options.N, 1)) }
 	defer s.ended(x, a)
 	if c.stream {
 		return a.stream(&events{w: x.w, control: http.NewResponseController(x.w)})

@@ -71,19 +71,24 @@ func (m *metrics) answered(route string, status int) {
 
 // pace measures the tokens of a stream as they come.
 type pace struct {
-	m     *metrics
-	last  time.Time // of the token before, or of the request's arrival
-	begun bool
+	m       *metrics
+	arrived time.Time   // the request
+	last    []time.Time // by choice: the token before; zero: there was none
 }
 
-func (p *pace) token() {
+func (m *metrics) pace(arrived time.Time, choices int) *pace {
+	return &pace{m, arrived, make([]time.Time, choices)}
+}
+
+// token counts one of a choice. The first token of the first choice is that of the request.
+func (p *pace) token(choice int) {
 	now := time.Now()
-	h := p.m.perToken
-	if !p.begun {
-		p.begun, h = true, p.m.firstToken
+	if last := p.last[choice]; !last.IsZero() {
+		p.m.perToken.Observe(now.Sub(last).Seconds())
+	} else if choice == 0 {
+		p.m.firstToken.Observe(now.Sub(p.arrived).Seconds())
 	}
-	h.Observe(now.Sub(p.last).Seconds())
-	p.last = now
+	p.last[choice] = now
 }
 
 // engineCollector shows what the engines say about themselves.

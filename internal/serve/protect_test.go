@@ -124,7 +124,6 @@ func TestRefusals(t *testing.T) {
 		{"GET", "/v1/completions", "", "", 405, "expected POST"},
 		{"POST", "/v1/models", "application/json", "{}", 405, "expected GET"},
 		{"GET", "/nothing", "", "", 404, "nothing is here"},
-		{"GET", "/../../etc/passwd", "", "", 404, "nothing is here"},
 		{"GET", "/v1/models/other", "", "", 404, "small"},
 		{"POST", "/v1/completions", "text/plain", "{}", 415, "application/json"},
 		{"POST", "/v1/completions", "application/json", `{"prompt": "` + long + long + long + `"}`, 413, "4000"},
@@ -136,15 +135,11 @@ func TestRefusals(t *testing.T) {
 		{"POST", "/detokenize", "application/json", `{"tokens": [99999]}`, 400, "tokens[0]"},
 	} {
 		r := httptest.NewRequest(c.method, "http://server"+c.path, strings.NewReader(c.body))
-		r.URL.Path = c.path
 		if c.kind != "" {
 			r.Header.Set("Content-Type", c.kind)
 		}
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
-		if w.Code == http.StatusTemporaryRedirect || w.Code == http.StatusMovedPermanently {
-			continue // the router cleans the path
-		}
 		text := w.Body.String()
 		if message, _ := errorOf(t, w.Body); w.Code != c.status || !strings.Contains(message, c.want) {
 			t.Errorf("%s %s %.40s: status %d, want %d with %q: %s", c.method, c.path, c.body, w.Code, c.status, c.want, text)
@@ -163,27 +158,11 @@ func (p panicking) Err() error { panic("a request's own panic") }
 // TestPanic: a panic in a handler, or in the engine over a request, is a 500 that says nothing, and the server goes on.
 func TestPanic(t *testing.T) {
 	s := smallServer(t)
-	for name, handle := range map[string]func(*exchange) error{
-		"handler": func(*exchange) error { panic("/secret/path") },
-		"engine": func(x *exchange) error {
-			b, end, err := s.begin()
-			if err != nil {
-				return err
-			}
-			defer end()
-			a, err := s.start(panicking{x.r.Context()}, b, newCall(true))
-			if err != nil {
-				return err
-			}
-			_, err = a.streams[0].Result()
-			return err
-		},
-	} {
-		w := httptest.NewRecorder()
-		s.wrap("/", http.MethodGet, true, handle).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-		if message, _ := errorOf(t, w.Body); name == "handler" && (w.Code != http.StatusInternalServerError || message != "internal error") {
-			t.Errorf("%s: status %d, %q", name, w.Code, message)
-		}
+	w := httptest.NewRecorder()
+	handle := func(*exchange) error { panic("/secret/path") }
+	s.wrap("/", http.MethodGet, true, handle).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if message, _ := errorOf(t, w.Body); w.Code != http.StatusInternalServerError || message != "internal error" {
+		t.Errorf("a panic in a handler: status %d, %q", w.Code, message)
 	}
 	b := s.current
 	stream, err := b.engine.Submit(panicking{t.Context()}, &infer.Request{Prompt: []int32{1}, Options: newCall(false).options})

@@ -146,7 +146,7 @@ func (a *answer) sendStream(e *events, i int) error {
 		if err != nil {
 			return err
 		}
-		pace.token()
+		pace.token(t.Index)
 		if a.scoreOnly {
 			continue
 		}
