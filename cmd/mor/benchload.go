@@ -39,7 +39,7 @@ Lengths are a number (64), a range (16-128) or a normal distribution (64~16: mea
 first token; TPOT a completed request's mean time between tokens; ITL the time between one token and the next; E2EL the time to the end of an answer.
 A 503 or 429 is a refusal and no failure; nor is a 4xx to a request that was malformed on purpose. The exit status is 1 where a request failed.
 
-An API key is read from --api-key-file or the variable MOR_API_KEY.`,
+The API key is the first of --api-key-file or, without one, of the variable MOR_API_KEYS.`,
 		Example: `  mor bench serve http://127.0.0.1:8080
   mor bench serve http://127.0.0.1:8080 --concurrency 32 --requests 64 --max-tokens 128 --ignore-eos --plot load.svg
   mor bench serve http://127.0.0.1:8080 --rate 20 --duration 1m --max-tokens 16-128 --json
@@ -71,7 +71,7 @@ An API key is read from --api-key-file or the variable MOR_API_KEY.`,
 	f.Float64Var(&b.o.MalformedShare, "malformed-share", 0, "share of the requests that no server can understand")
 	f.BoolVar(&b.o.Verify, "verify", false, "send the requests again, one at a time and not streamed, and compare the answers")
 	f.DurationVar(&b.o.Timeout, "timeout", b.o.Timeout, "of each request")
-	f.StringVar(&b.keyFile, "api-key-file", "", "file with the API key")
+	f.StringVar(&b.keyFile, "api-key-file", "", "file whose first line is the API key")
 	f.Uint64Var(&b.o.Seed, "seed", b.o.Seed, "of lengths, prompts, arrivals")
 	f.StringVar(&b.plot, "plot", "", "draw tokens by second and the distributions of times into this .svg or .png")
 	f.BoolVar(&b.json, "json", false, "print one JSON record")
@@ -98,14 +98,15 @@ func (b *loadBench) run(ctx context.Context, w io.Writer) error {
 
 // prepare reads what flags name and refuses what could not be written at the end.
 func (b *loadBench) prepare() error {
-	b.o.APIKey = os.Getenv("MOR_API_KEY")
+	b.o.APIKey, _, _ = strings.Cut(os.Getenv("MOR_API_KEYS"), ",")
 	if b.keyFile != "" {
-		key, err := os.ReadFile(b.keyFile)
+		keys, err := os.ReadFile(b.keyFile)
 		if err != nil {
 			return fmt.Errorf("--api-key-file: %w", err)
 		}
-		b.o.APIKey = strings.TrimSpace(string(key))
+		b.o.APIKey, _, _ = strings.Cut(strings.TrimSpace(string(keys)), "\n")
 	}
+	b.o.APIKey = strings.TrimSpace(b.o.APIKey)
 	if b.extra != "" {
 		if err := json.Unmarshal([]byte(b.extra), &b.o.Extra); err != nil {
 			return fmt.Errorf("--extra %s: expected a JSON object: %w", b.extra, err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,7 +17,7 @@ import (
 type Server struct {
 	Model        string `json:"model"`
 	NumRecursion int    `json:"num_recursion,omitempty"`
-	Kind         string `json:"kind,omitempty"`
+	Router       string `json:"router,omitempty"`  // expert, token or fixed
 	Routing      string `json:"routing,omitempty"` // of an expert-choice model: causal or topk
 }
 
@@ -39,6 +40,7 @@ type outcome struct {
 	end       time.Duration
 	tokens    []time.Duration // when each piece of the answer came
 	status    int             // of HTTP; 0: no answer
+	wait      time.Duration   // that a refusal asks for
 	fail      string          // "": none
 	detail    string          // of fail
 	cancelled bool            // the client gave up
@@ -89,8 +91,8 @@ func (r *Run) discover(ctx context.Context) error {
 	}
 	var list struct {
 		Data []struct {
-			ID  string  `json:"id"`
-			MoR *Server `json:"mor"`
+			ID string `json:"id"`
+			Server
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(body, &list); err != nil || len(list.Data) == 0 {
@@ -100,8 +102,8 @@ func (r *Run) discover(ctx context.Context) error {
 		r.Options.Model = list.Data[0].ID
 	}
 	for _, m := range list.Data {
-		if m.ID == r.Options.Model && m.MoR != nil {
-			r.Server = *m.MoR
+		if m.ID == r.Options.Model {
+			r.Server = m.Server
 		}
 	}
 	r.Server.Model = r.Options.Model
@@ -122,6 +124,9 @@ func (r *Run) call(req *http.Request) ([]byte, error) {
 	}
 	return body, err
 }
+
+// maxWait bounds what a refusal can ask of a client.
+const maxWait = 5 * time.Second
 
 // maxBody bounds an answer that is no stream.
 const maxBody = 16 << 20
@@ -221,6 +226,9 @@ func (r *Run) exchange(ctx context.Context, out *outcome) error {
 	}
 	defer resp.Body.Close()
 	out.status, out.answered = resp.StatusCode, time.Since(r.started)
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 && out.refused() {
+		out.wait = min(time.Duration(seconds)*time.Second, maxWait)
+	}
 	if resp.StatusCode != http.StatusOK || out.request.malformed {
 		body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 		out.detail = brief(body)

@@ -136,7 +136,7 @@ func (r *Run) more(ctx context.Context, i int) bool {
 	return ctx.Err() == nil && (o.Requests == 0 || i < o.Requests) && (o.Duration == 0 || time.Since(r.started) < o.Duration)
 }
 
-// closedLoop has Concurrency clients, each with one request at a time.
+// closedLoop has Concurrency clients, each with one request at a time. One that is refused waits as long as the refusal asks for.
 func (r *Run) closedLoop(ctx context.Context, finish func(int, outcome)) {
 	var mu sync.Mutex
 	next := 0
@@ -153,7 +153,12 @@ func (r *Run) closedLoop(ctx context.Context, finish func(int, outcome)) {
 	for range r.Options.Concurrency {
 		wg.Go(func() {
 			for i, ok := take(); ok; i, ok = take() {
-				finish(i, r.send(ctx, r.Options.request(i)))
+				out := r.send(ctx, r.Options.request(i))
+				finish(i, out)
+				select {
+				case <-time.After(out.wait):
+				case <-ctx.Done():
+				}
 			}
 		})
 	}

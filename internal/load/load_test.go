@@ -62,7 +62,7 @@ func TestClosedLoop(t *testing.T) {
 		if sum != 200 || !cmp.Equal(p.Statuses, map[string]int{"200": 40}) {
 			t.Errorf("%d tokens by second, statuses %v", sum, p.Statuses)
 		}
-		if p.Server != (load.Server{Model: "test-model", NumRecursion: 3, Kind: "expert", Routing: "causal"}) {
+		if p.Server != (load.Server{Model: "test-model", NumRecursion: 3, Router: "expert", Routing: "causal"}) {
 			t.Errorf("server %+v", p.Server)
 		}
 		if v := p.Verified; v.Alone != 40 || v.Completed != 40 || v.Different != 0 {
@@ -139,6 +139,16 @@ func TestOpenLoop(t *testing.T) {
 	}
 	if p.MaxRunning <= 3 {
 		t.Errorf("at most %d requests at once: the loop waits", p.MaxRunning)
+	}
+}
+
+// TestRefusedClientWaits: a client of a closed loop that is refused does not ask again at once.
+func TestRefusedClientWaits(t *testing.T) {
+	s := loadtest.New(t, loadtest.Options{Pause: 20 * time.Millisecond, MaxRunning: 1})
+	o := options(s)
+	o.Concurrency, o.Requests, o.Duration = 4, 0, 600*time.Millisecond
+	if p := drive(t, o).Report(); p.Refused == 0 || p.Refused > 3 || p.Completed == 0 {
+		t.Errorf("%d refused: expected each of three clients once at most, %d completed", p.Refused, p.Completed)
 	}
 }
 

@@ -90,16 +90,13 @@ func encode(fields map[string]any) []byte {
 // malformed is a body that no server can understand: each breaks another rule.
 func (o *Options) malformed(rng *rand.Rand) []byte {
 	whole := encode(o.fields("malformed", 1))
-	missing := o.fields("", 1)
-	delete(missing, "prompt")
-	delete(missing, "messages")
 	wrong := o.fields("", 1)
 	if o.Chat {
 		wrong["messages"] = "malformed"
 	} else {
 		wrong["prompt"] = map[string]any{"text": "malformed"}
 	}
-	kinds := [][]byte{nil, []byte(`"malformed"`), whole[:len(whole)/2], []byte(string(whole) + "}"), encode(missing), encode(wrong)}
+	kinds := [][]byte{nil, []byte(`"malformed"`), []byte("[" + string(whole) + "]"), whole[:len(whole)/2], []byte(string(whole) + "}"), encode(wrong)}
 	return kinds[rng.IntN(len(kinds))]
 }
 

@@ -101,9 +101,12 @@ func (p *Panel) plot() (*plot.Plot, error) {
 		out.Legend.Add(l.Name, line)
 		drawn++
 	}
-	out.Legend.Top = true
+	out.Legend.Top, out.Legend.Left = true, true
 	if out.Y.Min > 0 {
 		out.Y.Min = 0
+	}
+	if !p.LogX {
+		out.Y.Max += (out.Y.Max - out.Y.Min) / 5 // for the legend
 	}
 	if p.LogX && drawn > 0 {
 		p.logarithmic(out)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"mor/internal/model"
 	"mor/internal/serve/page"
 	"mor/internal/strict"
 )
@@ -80,8 +81,9 @@ type modelObject struct {
 	OwnedBy    string `json:"owned_by"`
 	MaxLen     int    `json:"max_model_len"`
 	Recursions int    `json:"num_recursion"`
-	Router     string `json:"router,omitempty"` // expert, token or fixed
-	Chat       bool   `json:"chat_template"`    // whether it has one
+	Router     string `json:"router,omitempty"`  // expert, token or fixed
+	Routing    string `json:"routing,omitempty"` // of expert-choice: causal
+	Chat       bool   `json:"chat_template"`     // whether it has one
 }
 
 func (b *backend) object() modelObject {
@@ -89,6 +91,9 @@ func (b *backend) object() modelObject {
 	o := modelObject{ID: b.name, Object: "model", Created: b.created.Unix(), OwnedBy: "mor", MaxLen: c.MaxPositionEmbeddings, Recursions: c.Recursions(), Chat: b.template != nil}
 	if c.Router != nil {
 		o.Router = c.Router.Type
+	}
+	if c.Expert() {
+		o.Routing = model.Causal.String()
 	}
 	return o
 }

@@ -81,7 +81,7 @@ func refuse(w http.ResponseWriter, status int, message string) {
 
 func (s *Server) models(w http.ResponseWriter, r *http.Request) {
 	if s.allowed(w, r) {
-		fmt.Fprint(w, `{"object":"list","data":[{"id":"test-model","object":"model","mor":{"num_recursion":3,"kind":"expert","routing":"causal"}}]}`)
+		fmt.Fprint(w, `{"object":"list","data":[{"id":"test-model","object":"model","num_recursion":3,"router":"expert","routing":"causal"}]}`)
 	}
 }
 

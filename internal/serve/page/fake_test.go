@@ -91,7 +91,7 @@ func (f *fake) models(w http.ResponseWriter, r *http.Request) {
 	refuse := f.refuse
 	f.refuse = ""
 	if f.allowed(w, r) {
-		fmt.Fprintf(w, `{"object":"list","data":[{"id":"fake-<b>","object":"model","max_model_len":512,"num_recursion":3,"router":%q,"chat_template":true}]}`, f.router)
+		fmt.Fprintf(w, `{"object":"list","data":[{"id":"fake-<b>","object":"model","max_model_len":512,"num_recursion":3,"router":%q,"routing":"causal","chat_template":true}]}`, f.router)
 	}
 	f.refuse = refuse
 }

@@ -69,8 +69,8 @@ class Page {
   describe() {
     const m = this.model;
     const n = m.num_recursion ?? 1;
-    const kind = { expert: ", expert-choice, causal", token: ", token-choice", fixed: ", fixed depths" }[m.router] ?? "";
-    byId("model").textContent = n > 1 ? `${m.id}: ${n} recursions${kind}` : m.id;
+    const kind = { expert: "expert-choice", token: "token-choice", fixed: "fixed depths" }[m.router];
+    byId("model").textContent = n > 1 ? [`${m.id}: ${n} recursions`, kind, m.routing].filter(Boolean).join(", ") : m.id;
     byId("depth-settings").hidden = n < 2;
     byId("threshold-setting").hidden = m.router !== "expert";
     Object.assign(byId("max-recursion"), { max: n, value: n });
