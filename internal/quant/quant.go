@@ -97,8 +97,15 @@ func (t Type) String() string {
 	if f, ok := formatOf(t); ok {
 		return f.name
 	}
+	if name, ok := others[t]; ok {
+		return name
+	}
 	return fmt.Sprintf("type %d", uint32(t))
 }
+
+// others names GGUF's types that are not read.
+var others = map[Type]string{9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S",
+	23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4"}
 
 // Expand writes the values of whole blocks to dst, which has room for exactly them.
 func (t Type) Expand(dst []float32, blocks []byte) {

@@ -134,7 +134,7 @@ func (g *File) entry(r *reader) error {
 		return fmt.Errorf("tensor %q: %w", t.Name, r.err)
 	}
 	if !t.Type.Known() {
-		return fmt.Errorf("tensor %q: %s: expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K", t.Name, t.Type)
+		return fmt.Errorf("tensor %q: %s is not supported: expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K", t.Name, t.Type)
 	}
 	if n > 0 && t.Shape[0]%t.Type.Values() != 0 {
 		return fmt.Errorf("tensor %q: rows of %d values: expected a multiple of %s's %d", t.Name, t.Shape[0], t.Type, t.Type.Values())
