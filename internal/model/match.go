@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"mor/internal/strict"
 )
@@ -21,9 +22,13 @@ func (l *Layout) Match(names []string, shape func(name string) ([]int, bool)) er
 		}
 	}
 	for _, name := range names {
-		if _, ok := l.index[name]; !ok {
-			return fmt.Errorf("tensor %s is not in the model of the configuration%s", name, strict.Suggest(name, l.names()))
+		if _, ok := l.index[name]; ok {
+			continue
 		}
+		if strings.HasSuffix(name, ".bias") {
+			return fmt.Errorf("tensor %s is not supported: the block has no biases", name)
+		}
+		return fmt.Errorf("tensor %s is not in the model of the configuration%s", name, strict.Suggest(name, l.names()))
 	}
 	return nil
 }
