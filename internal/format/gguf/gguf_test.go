@@ -176,3 +176,24 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestSplitFile: one of several files of a model is refused with what to do.
+func TestSplitFile(t *testing.T) {
+	text := func(s string) []byte {
+		return append(binary.LittleEndian.AppendUint64(nil, uint64(len(s))), s...)
+	}
+	data := slices.Concat([]byte("GGUF\x03\x00\x00\x00"), make([]byte, 8), []byte{2, 0, 0, 0, 0, 0, 0, 0},
+		text("general.architecture"), []byte{8, 0, 0, 0}, text("llama"), text("split.count"), []byte{2, 0, 0, 0, 3, 0})
+	file := filepath.Join(t.TempDir(), "m-00001-of-00003.gguf")
+	if err := os.WriteFile(file, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Config(); err == nil || !strings.Contains(err.Error(), "split.count: 3: this is one of several files") {
+		t.Error(err)
+	}
+}

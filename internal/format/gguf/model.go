@@ -32,6 +32,9 @@ func (g *File) config() (*model.Config, error) {
 	if n, err := g.Meta.Int("llama.expert_count", 0); err != nil || n != 0 {
 		return nil, fmt.Errorf("llama.expert_count: %d: a mixture of experts is read from a Hugging Face folder, not from GGUF", n)
 	}
+	if n, err := g.Meta.Int("split.count", 1); err != nil || n > 1 {
+		return nil, fmt.Errorf("split.count: %d: this is one of several files of a model: merge them (llama-gguf-split --merge)", n)
+	}
 	c := &model.Config{ModelType: "mor", HiddenAct: "silu", InitializerRange: 0.02}
 	for _, f := range []struct {
 		key  string
