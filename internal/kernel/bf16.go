@@ -42,8 +42,25 @@ func halves(words []float32) []BF16 {
 	return unsafe.Slice((*BF16)(unsafe.Pointer(unsafe.SliceData(words))), 2*len(words))
 }
 
+// Rows of bfloat16 lie in words, each row filled up to a whole one with a zero.
+
+// Words is how many float32 words a row of d bfloat16 values takes.
+func Words(d int) int { return words(1, d) }
+
+// RoundRows writes x[n,d] to y[n, Words(d)], rounded to bfloat16.
+func (c *CPU) RoundRows(y, x []float32, n, d int) {
+	defer c.Done(c.Start(), Work{Kernel: "round", Bytes: 6 * float64(n) * float64(d)})
+	c.roundPairs(y, x, n, d)
+}
+
 // LinearBF16 is Linear with x rounded to bfloat16 and a weight packed by PackBF16.
 func (c *CPU) LinearBF16(y, x []float32, w *Packed, n int, acc bool) {
+	defer c.Done(c.Start(), productWork("linear bf16", n, w.in, w.out))
+	c.rowsProduct(y, c.rounded(&c.task.packedA, x, n, w.in), w, n, w.in, w.out, acc)
+}
+
+// LinearBF16Rows is LinearBF16 with rows of bfloat16, x[n, Words(in)].
+func (c *CPU) LinearBF16Rows(y, x []float32, w *Packed, n int, acc bool) {
 	defer c.Done(c.Start(), productWork("linear bf16", n, w.in, w.out))
 	c.rowsProduct(y, x, w, n, w.in, w.out, acc)
 }
@@ -51,30 +68,52 @@ func (c *CPU) LinearBF16(y, x []float32, w *Packed, n int, acc bool) {
 // LinearBackwardInputBF16 is LinearBackwardInput with dy rounded to bfloat16 and a weight packed by PackTransposedBF16.
 func (c *CPU) LinearBackwardInputBF16(dx, dy []float32, w *Packed, n int, acc bool) {
 	defer c.Done(c.Start(), productWork("dx bf16", n, w.in, w.out))
+	c.rowsProduct(dx, c.rounded(&c.task.packedA, dy, n, w.out), w, n, w.out, w.in, acc)
+}
+
+// LinearBackwardInputBF16Rows is LinearBackwardInputBF16 with rows of bfloat16, dy[n, Words(out)].
+func (c *CPU) LinearBackwardInputBF16Rows(dx, dy []float32, w *Packed, n int, acc bool) {
+	defer c.Done(c.Start(), productWork("dx bf16", n, w.in, w.out))
 	c.rowsProduct(dx, dy, w, n, w.out, w.in, acc)
 }
 
-// rowsProduct computes dst[n,out] (+)= x[n,in]·w, with x rounded to bfloat16.
+// rounded is x[n,d] as rows of bfloat16 in a buffer.
+func (c *CPU) rounded(buffer *[]float32, x []float32, n, d int) []float32 {
+	*buffer = grow(*buffer, words(n, d))
+	c.roundPairs(*buffer, x, n, d)
+	return *buffer
+}
+
+// rowsProduct computes dst[n,out] (+)= x[n,in]·w, with rows of bfloat16.
 func (c *CPU) rowsProduct(dst, x []float32, w *Packed, n, in, out int, acc bool) {
 	if n == 0 || in == 0 || out == 0 {
 		return
 	}
-	c.task.packedA = grow(c.task.packedA, words(n, in))
-	c.roundPairs(c.task.packedA, x, n, in)
 	if c.level == Generic {
 		t := &c.task.bf16
-		*t = bf16Task{dst: dst, a: halves(c.task.packedA), b: halves(w.panels), k: even(in), n: out, acc: acc}
+		*t = bf16Task{dst: dst, a: halves(x), b: halves(w.panels), k: even(in), n: out, acc: acc}
 		c.pool.Run(n, 16, t)
 		*t = bf16Task{}
 		return
 	}
-	c.multiply(AVX512BF16, dst, out, operandA{c.task.packedA, even(in) / 2, false}, w.panels, n, out, even(in)/2, acc)
+	c.multiply(AVX512BF16, dst, out, operandA{x, even(in) / 2, false}, w.panels, n, out, even(in)/2, acc)
 }
 
 // LinearBackwardWeightBF16 is LinearBackwardWeight with dy and x rounded to bfloat16. Here the first of each pair of rows goes first, so each element
 // is one chain over the rows, ascending.
 func (c *CPU) LinearBackwardWeightBF16(dw, dy, x []float32, n, in, out int) {
 	defer c.Done(c.Start(), productWork("dw bf16", n, in, out))
+	c.weightProduct(dw, c.rounded(&c.task.rowsA, dy, n, out), c.rounded(&c.task.rowsB, x, n, in), n, in, out)
+}
+
+// LinearBackwardWeightBF16Rows is LinearBackwardWeightBF16 with rows of bfloat16, dy[n, Words(out)] and x[n, Words(in)].
+func (c *CPU) LinearBackwardWeightBF16Rows(dw, dy, x []float32, n, in, out int) {
+	defer c.Done(c.Start(), productWork("dw bf16", n, in, out))
+	c.weightProduct(dw, dy, x, n, in, out)
+}
+
+// weightProduct adds dyᵀ·x to dw. It goes through the rows and through out in parts, so that what is packed of both stays in the outer cache.
+func (c *CPU) weightProduct(dw, dy, x []float32, n, in, out int) {
 	if n == 0 || in == 0 || out == 0 {
 		return
 	}
@@ -83,14 +122,18 @@ func (c *CPU) LinearBackwardWeightBF16(dw, dy, x []float32, n, in, out int) {
 		return
 	}
 	w, tile := AVX512BF16.panel(), AVX512BF16.tallest()
-	for p := 0; p < n; p += partK {
-		k := min(partK, n-p)
+	for p := 0; p < n; p += 2 * partK {
+		k := min(2*partK, n-p)
 		pairs := even(k) / 2
-		c.task.packedA = grow(c.task.packedA, (out+tile-1)/tile*tile*pairs)
-		c.packPairs(c.task.packedA, dy[p*out:], tile, out, k, true)
 		c.task.packed = grow(c.task.packed, (in+w-1)/w*w*pairs)
-		c.packPairs(c.task.packed, x[p*in:], w, in, k, true)
-		c.multiply(AVX512BF16, dw, in, operandA{c.task.packedA, tile, true}, c.task.packed, out, in, pairs, true)
+		c.packPairs(c.task.packed, halves(x)[p*even(in):], even(in), w, in, k)
+		rows := max(partN/pairs/tile, 1) * tile
+		for i := 0; i < out; i += rows {
+			m := min(rows, out-i)
+			c.task.packedA = grow(c.task.packedA, (m+tile-1)/tile*tile*pairs)
+			c.packPairs(c.task.packedA, halves(dy)[p*even(out)+i:], even(out), tile, m, k)
+			c.multiply(AVX512BF16, dw[i*in:], in, operandA{c.task.packedA, tile, true}, c.task.packed, m, in, pairs, true)
+		}
 	}
 }
 
@@ -125,7 +168,10 @@ func (c *CPU) PackTransposedBF16(p *Packed, w []float32, in, out int) *Packed {
 		return p
 	}
 	p.panels = grow(p.panels, AVX512BF16.packedLen(in, even(out)/2))
-	c.packPairs(p.panels, w, AVX512BF16.panel(), in, out, false)
+	t := &c.task.roundPanel
+	*t = roundPanelTask{p.panels, w, c.zeros(in), in, out}
+	c.pool.Run(even(out)/2, pairGrain(in), t)
+	*t = roundPanelTask{}
 	return p
 }
 
@@ -174,15 +220,18 @@ func (t *roundPairsTask) Do(_, lo, hi int) {
 	}
 }
 
-// packPairs writes src[k,n] in panels [n/w][even(k)/2][w] of words that hold two rows each, rounded to bfloat16; the last panel is filled up with
-// zeros. first says which of a pair of rows goes first in a product: the first or the second.
-func (c *CPU) packPairs(dst, src []float32, w, n, k int, first bool) {
+// packPairs writes src[k,n], whose rows lie ld values apart, in panels [n/w][even(k)/2][w] of words that hold two rows each, the first one in the upper half;
+// the last panel is filled up with zeros.
+func (c *CPU) packPairs(dst []float32, src []BF16, ld, w, n, k int) {
 	defer c.profile.packed(c.Start())
 	t := &c.task.pairs
-	*t = pairTask{dst: dst, src: src, w: w, n: n, k: k, first: first, level: c.level, zero: c.zeros(n)}
-	c.pool.Run(even(k)/2, max(32, 16384/n), t) // neighbours share cache lines
+	*t = pairTask{dst, src, halves(c.zeros(n)), ld, w, n, k}
+	c.pool.Run(even(k)/2, pairGrain(n), t)
 	*t = pairTask{}
 }
+
+// pairGrain is how many pairs of rows of n values a worker takes: neighbours share cache lines.
+func pairGrain(n int) int { return max(32, 16384/n) }
 
 // zeros returns n zeros to read.
 func (c *CPU) zeros(n int) []float32 {
@@ -193,31 +242,44 @@ func (c *CPU) zeros(n int) []float32 {
 }
 
 type pairTask struct {
-	dst, src, zero []float32
-	w, n, k        int
-	first          bool
-	level          Level
+	dst       []float32
+	src, zero []BF16
+	ld        int
+	w, n, k   int
 }
 
 func (t *pairTask) Do(_, lo, hi int) {
-	pairs := even(t.k) / 2
+	pairs, whole := even(t.k)/2, t.n/t.w
 	for p := lo; p < hi; p++ {
-		low, high := row(t.src, 2*p, t.n), t.zero
+		high, low := t.src[2*p*t.ld:][:t.n], t.zero
 		if 2*p+1 < t.k {
-			high = row(t.src, 2*p+1, t.n)
+			low = t.src[(2*p+1)*t.ld:][:t.n]
 		}
-		if t.first {
-			low, high = high, low
-		}
-		whole := t.n / t.w
 		if whole > 0 {
-			pairBlocks(t.w, t.dst[p*t.w:], pairs*t.w, low, high, whole)
+			zipBlocks(t.w, t.dst[p*t.w:], pairs*t.w, low, high, whole)
 		}
 		if at := whole * t.w; at < t.n { // the last columns, by way of full blocks
-			var a, b [32]float32
+			var a, b [32]BF16
 			copy(a[:], low[at:])
 			copy(b[:], high[at:])
-			pairBlocks(t.w, t.dst[(whole*pairs+p)*t.w:], 0, a[:], b[:], 1)
+			zipBlocks(t.w, t.dst[(whole*pairs+p)*t.w:], 0, a[:], b[:], 1)
 		}
+	}
+}
+
+// roundPanelTask writes w[out,in] in panels of words that hold two rows each, the first one in the lower half.
+type roundPanelTask struct {
+	dst, w, zero []float32
+	in, out      int
+}
+
+func (t *roundPanelTask) Do(_, lo, hi int) {
+	step := even(t.out) / 2 * AVX512BF16.panel()
+	for p := lo; p < hi; p++ {
+		low, high := row(t.w, 2*p, t.in), t.zero
+		if 2*p+1 < t.out {
+			high = row(t.w, 2*p+1, t.in)
+		}
+		pairRow(t.dst[p*AVX512BF16.panel():], step, low, high, t.in)
 	}
 }

@@ -7,12 +7,32 @@ package kernel
 //go:noescape
 func bf16Round(dst *uint16, src *float32, n int)
 
-// bf16Pairs14 writes blocks of 14 words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half, rounded to bfloat16.
-//
-//go:noescape
-func bf16Pairs14(dst *float32, step int, low *float32, high *float32, blocks int)
-
 // bf16Pairs32 writes blocks of 32 words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half, rounded to bfloat16.
 //
 //go:noescape
 func bf16Pairs32(dst *float32, step int, low *float32, high *float32, blocks int)
+
+// bf16Zip14 writes blocks of 14 words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half.
+//
+//go:noescape
+func bf16Zip14(dst *float32, step int, low *uint16, high *uint16, blocks int)
+
+// bf16Zip32 writes blocks of 32 words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half.
+//
+//go:noescape
+func bf16Zip32(dst *float32, step int, low *uint16, high *uint16, blocks int)
+
+// bf16Norm computes y = (x·r)∘w.
+//
+//go:noescape
+func bf16Norm(y *uint16, x *float32, w *float32, n int, r float32)
+
+// bf16SwiGLU computes y = silu(gate)∘up, and rounds gate and up.
+//
+//go:noescape
+func bf16SwiGLU(y *uint16, gate16 *uint16, up16 *uint16, gate *float32, up *float32, n int)
+
+// bf16SwiGLUBackward computes dgate = dy∘up∘silu′(gate), dup = dy∘silu(gate) and y = silu(gate)∘up. dgate may be gate, and dup up.
+//
+//go:noescape
+func bf16SwiGLUBackward(dgate *uint16, dup *uint16, y *uint16, dy *float32, gate *uint16, up *uint16, n int)

@@ -50,55 +50,6 @@ done:
 	VZEROUPPER
 	RET
 
-// func bf16Pairs14(dst *float32, step int, low *float32, high *float32, blocks int)
-// Requires: AVX, AVX512BW, AVX512F, BMI2
-TEXT ·bf16Pairs14(SB), NOSPLIT, $0-40
-	MOVQ      dst+0(FP), AX
-	MOVQ      step+8(FP), CX
-	MOVQ      low+16(FP), DX
-	MOVQ      high+24(FP), BX
-	MOVQ      blocks+32(FP), SI
-	VMOVDQU32 bf16Pairs14index<>+0(SB), Z0
-	MOVQ      $0x0000000e, DI
-	MOVQ      $-1, R8
-	BZHIQ     DI, R8, R8
-	KMOVQ     R8, K1
-
-block:
-	VMOVUPS.Z (DX), K1, Z1
-	VMOVUPS.Z (BX), K1, Z2
-	LONG      $0x486ff262
-	WORD      $0xc972
-
-	// VCVTNE2PS2BF16 Z1, Z2, Z1
-	VPERMW    Z1, Z0, Z1
-	VMOVDQU32 Z1, K1, (AX)
-	ADDQ      $0x00000038, DX
-	ADDQ      $0x00000038, BX
-	ADDQ      CX, AX
-	DECQ      SI
-	JNZ       block
-	VZEROUPPER
-	RET
-
-DATA bf16Pairs14index<>+0(SB)/4, $0x00100000
-DATA bf16Pairs14index<>+4(SB)/4, $0x00110001
-DATA bf16Pairs14index<>+8(SB)/4, $0x00120002
-DATA bf16Pairs14index<>+12(SB)/4, $0x00130003
-DATA bf16Pairs14index<>+16(SB)/4, $0x00140004
-DATA bf16Pairs14index<>+20(SB)/4, $0x00150005
-DATA bf16Pairs14index<>+24(SB)/4, $0x00160006
-DATA bf16Pairs14index<>+28(SB)/4, $0x00170007
-DATA bf16Pairs14index<>+32(SB)/4, $0x00180008
-DATA bf16Pairs14index<>+36(SB)/4, $0x00190009
-DATA bf16Pairs14index<>+40(SB)/4, $0x001a000a
-DATA bf16Pairs14index<>+44(SB)/4, $0x001b000b
-DATA bf16Pairs14index<>+48(SB)/4, $0x001c000c
-DATA bf16Pairs14index<>+52(SB)/4, $0x001d000d
-DATA bf16Pairs14index<>+56(SB)/4, $0x001e000e
-DATA bf16Pairs14index<>+60(SB)/4, $0x001f000f
-GLOBL bf16Pairs14index<>(SB), RODATA|NOPTR, $64
-
 // func bf16Pairs32(dst *float32, step int, low *float32, high *float32, blocks int)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·bf16Pairs32(SB), NOSPLIT, $0-40
@@ -151,3 +102,704 @@ DATA bf16Pairs32index<>+52(SB)/4, $0x001d000d
 DATA bf16Pairs32index<>+56(SB)/4, $0x001e000e
 DATA bf16Pairs32index<>+60(SB)/4, $0x001f000f
 GLOBL bf16Pairs32index<>(SB), RODATA|NOPTR, $64
+
+// func bf16Zip14(dst *float32, step int, low *uint16, high *uint16, blocks int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2
+TEXT ·bf16Zip14(SB), NOSPLIT, $0-40
+	MOVQ  dst+0(FP), AX
+	MOVQ  step+8(FP), CX
+	MOVQ  low+16(FP), DX
+	MOVQ  high+24(FP), BX
+	MOVQ  blocks+32(FP), SI
+	MOVQ  $0x0000000e, DI
+	MOVQ  $-1, R8
+	BZHIQ DI, R8, R8
+	KMOVQ R8, K1
+
+block:
+	VPMOVZXWD.Z (DX), K1, Z0
+	VPMOVZXWD.Z (BX), K1, Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPORD       Z0, Z1, Z0
+	VMOVDQU32   Z0, K1, (AX)
+	ADDQ        $0x0000001c, DX
+	ADDQ        $0x0000001c, BX
+	ADDQ        CX, AX
+	DECQ        SI
+	JNZ         block
+	VZEROUPPER
+	RET
+
+// func bf16Zip32(dst *float32, step int, low *uint16, high *uint16, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·bf16Zip32(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ step+8(FP), CX
+	MOVQ low+16(FP), DX
+	MOVQ high+24(FP), BX
+	MOVQ blocks+32(FP), SI
+
+block:
+	VPMOVZXWD (DX), Z0
+	VPMOVZXWD (BX), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VPORD     Z0, Z1, Z0
+	VMOVDQU32 Z0, (AX)
+	VPMOVZXWD 32(DX), Z0
+	VPMOVZXWD 32(BX), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VPORD     Z0, Z1, Z0
+	VMOVDQU32 Z0, 64(AX)
+	ADDQ      $0x00000040, DX
+	ADDQ      $0x00000040, BX
+	ADDQ      CX, AX
+	DECQ      SI
+	JNZ       block
+	VZEROUPPER
+	RET
+
+// func bf16Norm(y *uint16, x *float32, w *float32, n int, r float32)
+// Requires: AVX, AVX512BW, AVX512F, BMI2
+TEXT ·bf16Norm(SB), NOSPLIT, $0-36
+	MOVQ         y+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         w+16(FP), DX
+	MOVQ         n+24(FP), BX
+	VBROADCASTSS r+32(FP), Z0
+	XORQ         SI, SI
+	SUBQ         $0x20, BX
+	JL           tail
+
+loop:
+	VMOVUPS (CX)(SI*4), Z1
+	VMOVUPS 64(CX)(SI*4), Z2
+	VMOVUPS (DX)(SI*4), Z3
+	VMOVUPS 64(DX)(SI*4), Z4
+	VMULPS  Z0, Z1, Z1
+	VMULPS  Z3, Z1, Z1
+	VMULPS  Z0, Z2, Z2
+	VMULPS  Z4, Z2, Z2
+	LONG    $0x486ff262
+	WORD    $0xc972
+
+	// VCVTNE2PS2BF16 Z1, Z2, Z1
+	VMOVDQU16 Z1, (AX)(SI*2)
+	ADDQ      $0x20, SI
+	SUBQ      $0x20, BX
+	JGE       loop
+
+tail:
+	ADDQ      $0x20, BX
+	JZ        done
+	MOVQ      $-1, DI
+	BZHIQ     BX, DI, DI
+	KMOVQ     DI, K1
+	KMOVW     K1, K2
+	KSHIFTRD  $0x10, K1, K3
+	VMOVUPS.Z (CX)(SI*4), K2, Z1
+	VMOVUPS.Z 64(CX)(SI*4), K3, Z2
+	VMOVUPS.Z (DX)(SI*4), K2, Z3
+	VMOVUPS.Z 64(DX)(SI*4), K3, Z4
+	VMULPS    Z0, Z1, Z1
+	VMULPS    Z3, Z1, Z1
+	VMULPS    Z0, Z2, Z2
+	VMULPS    Z4, Z2, Z2
+	LONG      $0x486ff262
+	WORD      $0xc972
+
+	// VCVTNE2PS2BF16 Z1, Z2, Z1
+	VMOVDQU16 Z1, K1, (AX)(SI*2)
+
+done:
+	VZEROUPPER
+	RET
+
+// func bf16SwiGLU(y *uint16, gate16 *uint16, up16 *uint16, gate *float32, up *float32, n int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, BMI2
+TEXT ·bf16SwiGLU(SB), NOSPLIT, $0-48
+	MOVQ y+0(FP), AX
+	MOVQ gate16+8(FP), CX
+	MOVQ up16+16(FP), DX
+	MOVQ gate+24(FP), BX
+	MOVQ up+32(FP), SI
+	MOVQ n+40(FP), DI
+	XORQ R8, R8
+	SUBQ $0x20, DI
+	JL   tail
+
+loop:
+	VMOVUPS      (BX)(R8*4), Z0
+	VMOVUPS      64(BX)(R8*4), Z1
+	VMOVUPS      (SI)(R8*4), Z2
+	VMOVUPS      64(SI)(R8*4), Z3
+	VXORPS       c80000000<>+0(SB), Z0, Z4
+	VMOVUPS      c42b20000<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      cc2d20000<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS  c4b400000<>+0(SB), Z4, Z5
+	VSUBPS       c4b400000<>+0(SB), Z5, Z5
+	VFNMADD231PS c3f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z4
+	VMOVUPS      c3ab51e82<>+0(SB), Z6
+	VFMADD213PS  c3c091c2b<>+0(SB), Z4, Z6
+	VFMADD213PS  c3d2aac5f<>+0(SB), Z4, Z6
+	VFMADD213PS  c3e2aaa4a<>+0(SB), Z4, Z6
+	VFMADD213PS  c3efffffe<>+0(SB), Z4, Z6
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z6
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z6
+	VSCALEFPS    Z5, Z6, Z6
+	VMOVUPS      c3f800000<>+0(SB), Z4
+	VADDPS       Z4, Z6, Z6
+	VDIVPS       Z6, Z4, Z6
+	VMULPS       Z0, Z6, Z6
+	VMULPS       Z2, Z6, Z6
+	VXORPS       c80000000<>+0(SB), Z1, Z4
+	VMOVUPS      c42b20000<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      cc2d20000<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS  c4b400000<>+0(SB), Z4, Z5
+	VSUBPS       c4b400000<>+0(SB), Z5, Z5
+	VFNMADD231PS c3f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z4
+	VMOVUPS      c3ab51e82<>+0(SB), Z7
+	VFMADD213PS  c3c091c2b<>+0(SB), Z4, Z7
+	VFMADD213PS  c3d2aac5f<>+0(SB), Z4, Z7
+	VFMADD213PS  c3e2aaa4a<>+0(SB), Z4, Z7
+	VFMADD213PS  c3efffffe<>+0(SB), Z4, Z7
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z7
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z7
+	VSCALEFPS    Z5, Z7, Z7
+	VMOVUPS      c3f800000<>+0(SB), Z4
+	VADDPS       Z4, Z7, Z7
+	VDIVPS       Z7, Z4, Z7
+	VMULPS       Z1, Z7, Z7
+	VMULPS       Z3, Z7, Z7
+	LONG         $0x4847f262
+	WORD         $0xf672
+
+	// VCVTNE2PS2BF16 Z6, Z7, Z6
+	VMOVDQU16 Z6, (AX)(R8*2)
+	LONG      $0x4877f262
+	WORD      $0xc072
+
+	// VCVTNE2PS2BF16 Z0, Z1, Z0
+	VMOVDQU16 Z0, (CX)(R8*2)
+	LONG      $0x4867f262
+	WORD      $0xd272
+
+	// VCVTNE2PS2BF16 Z2, Z3, Z2
+	VMOVDQU16 Z2, (DX)(R8*2)
+	ADDQ      $0x20, R8
+	SUBQ      $0x20, DI
+	JGE       loop
+
+tail:
+	ADDQ         $0x20, DI
+	JZ           done
+	MOVQ         $-1, R9
+	BZHIQ        DI, R9, R9
+	KMOVQ        R9, K1
+	KMOVW        K1, K2
+	KSHIFTRD     $0x10, K1, K3
+	VMOVUPS.Z    (BX)(R8*4), K2, Z0
+	VMOVUPS.Z    64(BX)(R8*4), K3, Z1
+	VMOVUPS.Z    (SI)(R8*4), K2, Z2
+	VMOVUPS.Z    64(SI)(R8*4), K3, Z3
+	VXORPS       c80000000<>+0(SB), Z0, Z4
+	VMOVUPS      c42b20000<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      cc2d20000<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS  c4b400000<>+0(SB), Z4, Z5
+	VSUBPS       c4b400000<>+0(SB), Z5, Z5
+	VFNMADD231PS c3f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z4
+	VMOVUPS      c3ab51e82<>+0(SB), Z6
+	VFMADD213PS  c3c091c2b<>+0(SB), Z4, Z6
+	VFMADD213PS  c3d2aac5f<>+0(SB), Z4, Z6
+	VFMADD213PS  c3e2aaa4a<>+0(SB), Z4, Z6
+	VFMADD213PS  c3efffffe<>+0(SB), Z4, Z6
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z6
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z6
+	VSCALEFPS    Z5, Z6, Z6
+	VMOVUPS      c3f800000<>+0(SB), Z4
+	VADDPS       Z4, Z6, Z6
+	VDIVPS       Z6, Z4, Z6
+	VMULPS       Z0, Z6, Z6
+	VMULPS       Z2, Z6, Z6
+	VXORPS       c80000000<>+0(SB), Z1, Z4
+	VMOVUPS      c42b20000<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      cc2d20000<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS  c4b400000<>+0(SB), Z4, Z5
+	VSUBPS       c4b400000<>+0(SB), Z5, Z5
+	VFNMADD231PS c3f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z4
+	VMOVUPS      c3ab51e82<>+0(SB), Z7
+	VFMADD213PS  c3c091c2b<>+0(SB), Z4, Z7
+	VFMADD213PS  c3d2aac5f<>+0(SB), Z4, Z7
+	VFMADD213PS  c3e2aaa4a<>+0(SB), Z4, Z7
+	VFMADD213PS  c3efffffe<>+0(SB), Z4, Z7
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z7
+	VFMADD213PS  c3f800000<>+0(SB), Z4, Z7
+	VSCALEFPS    Z5, Z7, Z7
+	VMOVUPS      c3f800000<>+0(SB), Z4
+	VADDPS       Z4, Z7, Z7
+	VDIVPS       Z7, Z4, Z7
+	VMULPS       Z1, Z7, Z7
+	VMULPS       Z3, Z7, Z7
+	LONG         $0x4847f262
+	WORD         $0xf672
+
+	// VCVTNE2PS2BF16 Z6, Z7, Z6
+	VMOVDQU16 Z6, K1, (AX)(R8*2)
+	LONG      $0x4877f262
+	WORD      $0xc072
+
+	// VCVTNE2PS2BF16 Z0, Z1, Z0
+	VMOVDQU16 Z0, K1, (CX)(R8*2)
+	LONG      $0x4867f262
+	WORD      $0xd272
+
+	// VCVTNE2PS2BF16 Z2, Z3, Z2
+	VMOVDQU16 Z2, K1, (DX)(R8*2)
+
+done:
+	VZEROUPPER
+	RET
+
+DATA c80000000<>+0(SB)/4, $0x80000000
+DATA c80000000<>+4(SB)/4, $0x80000000
+DATA c80000000<>+8(SB)/4, $0x80000000
+DATA c80000000<>+12(SB)/4, $0x80000000
+DATA c80000000<>+16(SB)/4, $0x80000000
+DATA c80000000<>+20(SB)/4, $0x80000000
+DATA c80000000<>+24(SB)/4, $0x80000000
+DATA c80000000<>+28(SB)/4, $0x80000000
+DATA c80000000<>+32(SB)/4, $0x80000000
+DATA c80000000<>+36(SB)/4, $0x80000000
+DATA c80000000<>+40(SB)/4, $0x80000000
+DATA c80000000<>+44(SB)/4, $0x80000000
+DATA c80000000<>+48(SB)/4, $0x80000000
+DATA c80000000<>+52(SB)/4, $0x80000000
+DATA c80000000<>+56(SB)/4, $0x80000000
+DATA c80000000<>+60(SB)/4, $0x80000000
+GLOBL c80000000<>(SB), RODATA|NOPTR, $64
+
+DATA c4b400000<>+0(SB)/4, $0x4b400000
+DATA c4b400000<>+4(SB)/4, $0x4b400000
+DATA c4b400000<>+8(SB)/4, $0x4b400000
+DATA c4b400000<>+12(SB)/4, $0x4b400000
+DATA c4b400000<>+16(SB)/4, $0x4b400000
+DATA c4b400000<>+20(SB)/4, $0x4b400000
+DATA c4b400000<>+24(SB)/4, $0x4b400000
+DATA c4b400000<>+28(SB)/4, $0x4b400000
+DATA c4b400000<>+32(SB)/4, $0x4b400000
+DATA c4b400000<>+36(SB)/4, $0x4b400000
+DATA c4b400000<>+40(SB)/4, $0x4b400000
+DATA c4b400000<>+44(SB)/4, $0x4b400000
+DATA c4b400000<>+48(SB)/4, $0x4b400000
+DATA c4b400000<>+52(SB)/4, $0x4b400000
+DATA c4b400000<>+56(SB)/4, $0x4b400000
+DATA c4b400000<>+60(SB)/4, $0x4b400000
+GLOBL c4b400000<>(SB), RODATA|NOPTR, $64
+
+DATA c42b20000<>+0(SB)/4, $0x42b20000
+DATA c42b20000<>+4(SB)/4, $0x42b20000
+DATA c42b20000<>+8(SB)/4, $0x42b20000
+DATA c42b20000<>+12(SB)/4, $0x42b20000
+DATA c42b20000<>+16(SB)/4, $0x42b20000
+DATA c42b20000<>+20(SB)/4, $0x42b20000
+DATA c42b20000<>+24(SB)/4, $0x42b20000
+DATA c42b20000<>+28(SB)/4, $0x42b20000
+DATA c42b20000<>+32(SB)/4, $0x42b20000
+DATA c42b20000<>+36(SB)/4, $0x42b20000
+DATA c42b20000<>+40(SB)/4, $0x42b20000
+DATA c42b20000<>+44(SB)/4, $0x42b20000
+DATA c42b20000<>+48(SB)/4, $0x42b20000
+DATA c42b20000<>+52(SB)/4, $0x42b20000
+DATA c42b20000<>+56(SB)/4, $0x42b20000
+DATA c42b20000<>+60(SB)/4, $0x42b20000
+GLOBL c42b20000<>(SB), RODATA|NOPTR, $64
+
+DATA cc2d20000<>+0(SB)/4, $0xc2d20000
+DATA cc2d20000<>+4(SB)/4, $0xc2d20000
+DATA cc2d20000<>+8(SB)/4, $0xc2d20000
+DATA cc2d20000<>+12(SB)/4, $0xc2d20000
+DATA cc2d20000<>+16(SB)/4, $0xc2d20000
+DATA cc2d20000<>+20(SB)/4, $0xc2d20000
+DATA cc2d20000<>+24(SB)/4, $0xc2d20000
+DATA cc2d20000<>+28(SB)/4, $0xc2d20000
+DATA cc2d20000<>+32(SB)/4, $0xc2d20000
+DATA cc2d20000<>+36(SB)/4, $0xc2d20000
+DATA cc2d20000<>+40(SB)/4, $0xc2d20000
+DATA cc2d20000<>+44(SB)/4, $0xc2d20000
+DATA cc2d20000<>+48(SB)/4, $0xc2d20000
+DATA cc2d20000<>+52(SB)/4, $0xc2d20000
+DATA cc2d20000<>+56(SB)/4, $0xc2d20000
+DATA cc2d20000<>+60(SB)/4, $0xc2d20000
+GLOBL cc2d20000<>(SB), RODATA|NOPTR, $64
+
+DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+32(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+36(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+40(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+44(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+48(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+52(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+56(SB)/4, $0x3fb8aa3b
+DATA c3fb8aa3b<>+60(SB)/4, $0x3fb8aa3b
+GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $64
+
+DATA c3f318000<>+0(SB)/4, $0x3f318000
+DATA c3f318000<>+4(SB)/4, $0x3f318000
+DATA c3f318000<>+8(SB)/4, $0x3f318000
+DATA c3f318000<>+12(SB)/4, $0x3f318000
+DATA c3f318000<>+16(SB)/4, $0x3f318000
+DATA c3f318000<>+20(SB)/4, $0x3f318000
+DATA c3f318000<>+24(SB)/4, $0x3f318000
+DATA c3f318000<>+28(SB)/4, $0x3f318000
+DATA c3f318000<>+32(SB)/4, $0x3f318000
+DATA c3f318000<>+36(SB)/4, $0x3f318000
+DATA c3f318000<>+40(SB)/4, $0x3f318000
+DATA c3f318000<>+44(SB)/4, $0x3f318000
+DATA c3f318000<>+48(SB)/4, $0x3f318000
+DATA c3f318000<>+52(SB)/4, $0x3f318000
+DATA c3f318000<>+56(SB)/4, $0x3f318000
+DATA c3f318000<>+60(SB)/4, $0x3f318000
+GLOBL c3f318000<>(SB), RODATA|NOPTR, $64
+
+DATA cb95e8083<>+0(SB)/4, $0xb95e8083
+DATA cb95e8083<>+4(SB)/4, $0xb95e8083
+DATA cb95e8083<>+8(SB)/4, $0xb95e8083
+DATA cb95e8083<>+12(SB)/4, $0xb95e8083
+DATA cb95e8083<>+16(SB)/4, $0xb95e8083
+DATA cb95e8083<>+20(SB)/4, $0xb95e8083
+DATA cb95e8083<>+24(SB)/4, $0xb95e8083
+DATA cb95e8083<>+28(SB)/4, $0xb95e8083
+DATA cb95e8083<>+32(SB)/4, $0xb95e8083
+DATA cb95e8083<>+36(SB)/4, $0xb95e8083
+DATA cb95e8083<>+40(SB)/4, $0xb95e8083
+DATA cb95e8083<>+44(SB)/4, $0xb95e8083
+DATA cb95e8083<>+48(SB)/4, $0xb95e8083
+DATA cb95e8083<>+52(SB)/4, $0xb95e8083
+DATA cb95e8083<>+56(SB)/4, $0xb95e8083
+DATA cb95e8083<>+60(SB)/4, $0xb95e8083
+GLOBL cb95e8083<>(SB), RODATA|NOPTR, $64
+
+DATA c3ab51e82<>+0(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+4(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+8(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+12(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+16(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+20(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+24(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+28(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+32(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+36(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+40(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+44(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+48(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+52(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+56(SB)/4, $0x3ab51e82
+DATA c3ab51e82<>+60(SB)/4, $0x3ab51e82
+GLOBL c3ab51e82<>(SB), RODATA|NOPTR, $64
+
+DATA c3c091c2b<>+0(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+4(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+8(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+12(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+16(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+20(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+24(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+28(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+32(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+36(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+40(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+44(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+48(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+52(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+56(SB)/4, $0x3c091c2b
+DATA c3c091c2b<>+60(SB)/4, $0x3c091c2b
+GLOBL c3c091c2b<>(SB), RODATA|NOPTR, $64
+
+DATA c3d2aac5f<>+0(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+4(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+8(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+12(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+16(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+20(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+24(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+28(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+32(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+36(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+40(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+44(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+48(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+52(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+56(SB)/4, $0x3d2aac5f
+DATA c3d2aac5f<>+60(SB)/4, $0x3d2aac5f
+GLOBL c3d2aac5f<>(SB), RODATA|NOPTR, $64
+
+DATA c3e2aaa4a<>+0(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+4(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+8(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+12(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+16(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+20(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+24(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+28(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+32(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+36(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+40(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+44(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+48(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+52(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+56(SB)/4, $0x3e2aaa4a
+DATA c3e2aaa4a<>+60(SB)/4, $0x3e2aaa4a
+GLOBL c3e2aaa4a<>(SB), RODATA|NOPTR, $64
+
+DATA c3efffffe<>+0(SB)/4, $0x3efffffe
+DATA c3efffffe<>+4(SB)/4, $0x3efffffe
+DATA c3efffffe<>+8(SB)/4, $0x3efffffe
+DATA c3efffffe<>+12(SB)/4, $0x3efffffe
+DATA c3efffffe<>+16(SB)/4, $0x3efffffe
+DATA c3efffffe<>+20(SB)/4, $0x3efffffe
+DATA c3efffffe<>+24(SB)/4, $0x3efffffe
+DATA c3efffffe<>+28(SB)/4, $0x3efffffe
+DATA c3efffffe<>+32(SB)/4, $0x3efffffe
+DATA c3efffffe<>+36(SB)/4, $0x3efffffe
+DATA c3efffffe<>+40(SB)/4, $0x3efffffe
+DATA c3efffffe<>+44(SB)/4, $0x3efffffe
+DATA c3efffffe<>+48(SB)/4, $0x3efffffe
+DATA c3efffffe<>+52(SB)/4, $0x3efffffe
+DATA c3efffffe<>+56(SB)/4, $0x3efffffe
+DATA c3efffffe<>+60(SB)/4, $0x3efffffe
+GLOBL c3efffffe<>(SB), RODATA|NOPTR, $64
+
+DATA c3f800000<>+0(SB)/4, $0x3f800000
+DATA c3f800000<>+4(SB)/4, $0x3f800000
+DATA c3f800000<>+8(SB)/4, $0x3f800000
+DATA c3f800000<>+12(SB)/4, $0x3f800000
+DATA c3f800000<>+16(SB)/4, $0x3f800000
+DATA c3f800000<>+20(SB)/4, $0x3f800000
+DATA c3f800000<>+24(SB)/4, $0x3f800000
+DATA c3f800000<>+28(SB)/4, $0x3f800000
+DATA c3f800000<>+32(SB)/4, $0x3f800000
+DATA c3f800000<>+36(SB)/4, $0x3f800000
+DATA c3f800000<>+40(SB)/4, $0x3f800000
+DATA c3f800000<>+44(SB)/4, $0x3f800000
+DATA c3f800000<>+48(SB)/4, $0x3f800000
+DATA c3f800000<>+52(SB)/4, $0x3f800000
+DATA c3f800000<>+56(SB)/4, $0x3f800000
+DATA c3f800000<>+60(SB)/4, $0x3f800000
+GLOBL c3f800000<>(SB), RODATA|NOPTR, $64
+
+// func bf16SwiGLUBackward(dgate *uint16, dup *uint16, y *uint16, dy *float32, gate *uint16, up *uint16, n int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, BMI2
+TEXT ·bf16SwiGLUBackward(SB), NOSPLIT, $0-56
+	MOVQ    dgate+0(FP), AX
+	MOVQ    dup+8(FP), CX
+	MOVQ    y+16(FP), DX
+	MOVQ    dy+24(FP), BX
+	MOVQ    gate+32(FP), SI
+	MOVQ    up+40(FP), DI
+	MOVQ    n+48(FP), R8
+	VMOVUPS c3f800000<>+0(SB), Z0
+	XORQ    R9, R9
+	SUBQ    $0x20, R8
+	JL      tail
+
+loop:
+	VPMOVZXWD    (SI)(R9*2), Z1
+	VPSLLD       $0x10, Z1, Z1
+	VPMOVZXWD    32(SI)(R9*2), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VPMOVZXWD    (DI)(R9*2), Z3
+	VPSLLD       $0x10, Z3, Z3
+	VPMOVZXWD    32(DI)(R9*2), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VMOVUPS      (BX)(R9*4), Z5
+	VMOVUPS      64(BX)(R9*4), Z6
+	VXORPS       c80000000<>+0(SB), Z1, Z7
+	VMOVUPS      c42b20000<>+0(SB), Z8
+	VMINPS       Z7, Z8, Z7
+	VMOVUPS      cc2d20000<>+0(SB), Z8
+	VMAXPS       Z7, Z8, Z7
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z8
+	VFMADD213PS  c4b400000<>+0(SB), Z7, Z8
+	VSUBPS       c4b400000<>+0(SB), Z8, Z8
+	VFNMADD231PS c3f318000<>+0(SB), Z8, Z7
+	VFNMADD231PS cb95e8083<>+0(SB), Z8, Z7
+	VMOVUPS      c3ab51e82<>+0(SB), Z9
+	VFMADD213PS  c3c091c2b<>+0(SB), Z7, Z9
+	VFMADD213PS  c3d2aac5f<>+0(SB), Z7, Z9
+	VFMADD213PS  c3e2aaa4a<>+0(SB), Z7, Z9
+	VFMADD213PS  c3efffffe<>+0(SB), Z7, Z9
+	VFMADD213PS  c3f800000<>+0(SB), Z7, Z9
+	VFMADD213PS  c3f800000<>+0(SB), Z7, Z9
+	VSCALEFPS    Z8, Z9, Z9
+	VMOVUPS      c3f800000<>+0(SB), Z7
+	VADDPS       Z7, Z9, Z9
+	VDIVPS       Z9, Z7, Z9
+	VMULPS       Z9, Z1, Z7
+	VSUBPS       Z9, Z0, Z1
+	VFMADD213PS  Z9, Z7, Z1
+	VMULPS       Z3, Z1, Z1
+	VMULPS       Z5, Z1, Z1
+	VMULPS       Z7, Z3, Z3
+	VMULPS       Z5, Z7, Z7
+	VXORPS       c80000000<>+0(SB), Z2, Z5
+	VMOVUPS      c42b20000<>+0(SB), Z8
+	VMINPS       Z5, Z8, Z5
+	VMOVUPS      cc2d20000<>+0(SB), Z8
+	VMAXPS       Z5, Z8, Z5
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z8
+	VFMADD213PS  c4b400000<>+0(SB), Z5, Z8
+	VSUBPS       c4b400000<>+0(SB), Z8, Z8
+	VFNMADD231PS c3f318000<>+0(SB), Z8, Z5
+	VFNMADD231PS cb95e8083<>+0(SB), Z8, Z5
+	VMOVUPS      c3ab51e82<>+0(SB), Z9
+	VFMADD213PS  c3c091c2b<>+0(SB), Z5, Z9
+	VFMADD213PS  c3d2aac5f<>+0(SB), Z5, Z9
+	VFMADD213PS  c3e2aaa4a<>+0(SB), Z5, Z9
+	VFMADD213PS  c3efffffe<>+0(SB), Z5, Z9
+	VFMADD213PS  c3f800000<>+0(SB), Z5, Z9
+	VFMADD213PS  c3f800000<>+0(SB), Z5, Z9
+	VSCALEFPS    Z8, Z9, Z9
+	VMOVUPS      c3f800000<>+0(SB), Z5
+	VADDPS       Z5, Z9, Z9
+	VDIVPS       Z9, Z5, Z9
+	VMULPS       Z9, Z2, Z5
+	VSUBPS       Z9, Z0, Z2
+	VFMADD213PS  Z9, Z5, Z2
+	VMULPS       Z4, Z2, Z2
+	VMULPS       Z6, Z2, Z2
+	VMULPS       Z5, Z4, Z4
+	VMULPS       Z6, Z5, Z5
+	LONG         $0x485ff262
+	WORD         $0xdb72
+
+	// VCVTNE2PS2BF16 Z3, Z4, Z3
+	VMOVDQU16 Z3, (DX)(R9*2)
+	LONG      $0x486ff262
+	WORD      $0xc972
+
+	// VCVTNE2PS2BF16 Z1, Z2, Z1
+	VMOVDQU16 Z1, (AX)(R9*2)
+	LONG      $0x4857f262
+	WORD      $0xff72
+
+	// VCVTNE2PS2BF16 Z7, Z5, Z7
+	VMOVDQU16 Z7, (CX)(R9*2)
+	ADDQ      $0x20, R9
+	SUBQ      $0x20, R8
+	JGE       loop
+
+tail:
+	ADDQ         $0x20, R8
+	JZ           done
+	MOVQ         $-1, R10
+	BZHIQ        R8, R10, R10
+	KMOVQ        R10, K1
+	KMOVW        K1, K2
+	KSHIFTRD     $0x10, K1, K3
+	VPMOVZXWD.Z  (SI)(R9*2), K2, Z1
+	VPSLLD       $0x10, Z1, Z1
+	VPMOVZXWD.Z  32(SI)(R9*2), K3, Z2
+	VPSLLD       $0x10, Z2, Z2
+	VPMOVZXWD.Z  (DI)(R9*2), K2, Z3
+	VPSLLD       $0x10, Z3, Z3
+	VPMOVZXWD.Z  32(DI)(R9*2), K3, Z4
+	VPSLLD       $0x10, Z4, Z4
+	VMOVUPS.Z    (BX)(R9*4), K2, Z5
+	VMOVUPS.Z    64(BX)(R9*4), K3, Z6
+	VXORPS       c80000000<>+0(SB), Z1, Z7
+	VMOVUPS      c42b20000<>+0(SB), Z8
+	VMINPS       Z7, Z8, Z7
+	VMOVUPS      cc2d20000<>+0(SB), Z8
+	VMAXPS       Z7, Z8, Z7
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z8
+	VFMADD213PS  c4b400000<>+0(SB), Z7, Z8
+	VSUBPS       c4b400000<>+0(SB), Z8, Z8
+	VFNMADD231PS c3f318000<>+0(SB), Z8, Z7
+	VFNMADD231PS cb95e8083<>+0(SB), Z8, Z7
+	VMOVUPS      c3ab51e82<>+0(SB), Z9
+	VFMADD213PS  c3c091c2b<>+0(SB), Z7, Z9
+	VFMADD213PS  c3d2aac5f<>+0(SB), Z7, Z9
+	VFMADD213PS  c3e2aaa4a<>+0(SB), Z7, Z9
+	VFMADD213PS  c3efffffe<>+0(SB), Z7, Z9
+	VFMADD213PS  c3f800000<>+0(SB), Z7, Z9
+	VFMADD213PS  c3f800000<>+0(SB), Z7, Z9
+	VSCALEFPS    Z8, Z9, Z9
+	VMOVUPS      c3f800000<>+0(SB), Z7
+	VADDPS       Z7, Z9, Z9
+	VDIVPS       Z9, Z7, Z9
+	VMULPS       Z9, Z1, Z7
+	VSUBPS       Z9, Z0, Z1
+	VFMADD213PS  Z9, Z7, Z1
+	VMULPS       Z3, Z1, Z1
+	VMULPS       Z5, Z1, Z1
+	VMULPS       Z7, Z3, Z3
+	VMULPS       Z5, Z7, Z7
+	VXORPS       c80000000<>+0(SB), Z2, Z5
+	VMOVUPS      c42b20000<>+0(SB), Z8
+	VMINPS       Z5, Z8, Z5
+	VMOVUPS      cc2d20000<>+0(SB), Z8
+	VMAXPS       Z5, Z8, Z5
+	VMOVUPS      c3fb8aa3b<>+0(SB), Z8
+	VFMADD213PS  c4b400000<>+0(SB), Z5, Z8
+	VSUBPS       c4b400000<>+0(SB), Z8, Z8
+	VFNMADD231PS c3f318000<>+0(SB), Z8, Z5
+	VFNMADD231PS cb95e8083<>+0(SB), Z8, Z5
+	VMOVUPS      c3ab51e82<>+0(SB), Z9
+	VFMADD213PS  c3c091c2b<>+0(SB), Z5, Z9
+	VFMADD213PS  c3d2aac5f<>+0(SB), Z5, Z9
+	VFMADD213PS  c3e2aaa4a<>+0(SB), Z5, Z9
+	VFMADD213PS  c3efffffe<>+0(SB), Z5, Z9
+	VFMADD213PS  c3f800000<>+0(SB), Z5, Z9
+	VFMADD213PS  c3f800000<>+0(SB), Z5, Z9
+	VSCALEFPS    Z8, Z9, Z9
+	VMOVUPS      c3f800000<>+0(SB), Z5
+	VADDPS       Z5, Z9, Z9
+	VDIVPS       Z9, Z5, Z9
+	VMULPS       Z9, Z2, Z2
+	VSUBPS       Z9, Z0, Z0
+	VFMADD213PS  Z9, Z2, Z0
+	VMULPS       Z4, Z0, Z0
+	VMULPS       Z6, Z0, Z0
+	VMULPS       Z2, Z4, Z4
+	VMULPS       Z6, Z2, Z2
+	LONG         $0x485ff262
+	WORD         $0xdb72
+
+	// VCVTNE2PS2BF16 Z3, Z4, Z3
+	VMOVDQU16 Z3, K1, (DX)(R9*2)
+	LONG      $0x487ff262
+	WORD      $0xc972
+
+	// VCVTNE2PS2BF16 Z1, Z0, Z1
+	VMOVDQU16 Z1, K1, (AX)(R9*2)
+	LONG      $0x486ff262
+	WORD      $0xff72
+
+	// VCVTNE2PS2BF16 Z7, Z2, Z7
+	VMOVDQU16 Z7, K1, (CX)(R9*2)
+
+done:
+	VZEROUPPER
+	RET

@@ -75,14 +75,24 @@ func (c *CPU) roundColumns(dst, x []float32, k, n int) {
 	}
 }
 
-// transposedGeneric is the definition of LinearBackwardWeightBF16.
+// transposedGeneric is the definition of LinearBackwardWeightBF16Rows.
 func (c *CPU) transposedGeneric(dw, dy, x []float32, n, in, out int) {
 	a, b := grow(c.task.packedA, words(out, n)), grow(c.task.packed, words(in, n))
 	c.task.packedA, c.task.packed = a, b
-	c.roundColumns(a, dy, n, out)
-	c.roundColumns(b, x, n, in)
+	transposeHalves(halves(a), halves(dy), n, out)
+	transposeHalves(halves(b), halves(x), n, in)
 	t := &c.task.bf16
 	*t = bf16Task{dst: dw, a: halves(a), b: halves(b), k: even(n), n: in, acc: true, first: true}
 	c.pool.Run(out, 16, t)
 	*t = bf16Task{}
+}
+
+// transposeHalves writes the columns of x[k, even(n)] as rows of even(k) values.
+func transposeHalves(dst, x []BF16, k, n int) {
+	clear(dst[:n*even(k)])
+	for p := range k {
+		for j, v := range x[p*even(n):][:n] {
+			dst[j*even(k)+p] = v
+		}
+	}
 }

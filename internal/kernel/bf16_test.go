@@ -228,6 +228,76 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
+// TestRowsBF16: what is written as rows of bfloat16 is the rounded result of float32, to the last place, and products of them are those of rounded operands.
+func TestRowsBF16(t *testing.T) {
+	for _, level := range levelsBF16() {
+		for _, n := range []int{1, 2, 7} {
+			for _, d := range []int{1, 2, 15, 31, 32, 33, 64, 95, 130} {
+				c, rng := mustCPU(t, level, 2), rand.New(rand.NewPCG(uint64(n), uint64(d)))
+				x, w, gu, dy := random(rng, n*d), random(rng, d), random(rng, 2*n*d), random(rng, n*d)
+				want, rstd, rstd2, rows := make([]float32, 2*n*d), make([]float32, n), make([]float32, n), make([]float32, n*Words(2*d))
+				name := fmt.Sprintf("%s %dx%d", level, n, d)
+				rows[len(rows)-1] = 7
+				c.RMSNorm(want, rstd, x, w, n, d, 1e-5)
+				c.RMSNormBF16(rows, rstd2, x, w, n, d, 1e-5)
+				nearRows(t, name+" norm", rows, want, n, d)
+				if !slices.Equal(rstd, rstd2) {
+					t.Errorf("%s: rstd differs", name)
+				}
+				half, y := make([]float32, n*Words(2*d)), make([]float32, n*Words(d))
+				c.SwiGLU(want, gu, n, d)
+				c.SwiGLUBF16(y, half, gu, n, d)
+				nearRows(t, name+" swiglu", y, want, n, d)
+				nearRows(t, name+" gate and up", half, gu, n, 2*d)
+				for i := range gu { // backward reads them rounded
+					gu[i] = Round(gu[i]).Float()
+				}
+				c.SwiGLU(want, gu, n, d)
+				c.SwiGLUBackwardBF16(y, half, dy, half, n, d)
+				nearRows(t, name+" swiglu again", y, want, n, d)
+				c.SwiGLUBackward(gu, dy, gu, n, d)
+				nearRows(t, name+" swiglu backward", half, gu, n, 2*d)
+
+				out := 9
+				xr, dr, dyo, m := make([]float32, n*Words(d)), make([]float32, n*Words(out)), random(rng, n*out), random(rng, out*d)
+				c.RoundRows(xr, x, n, d)
+				c.RoundRows(dr, dyo, n, out)
+				forward, backward := c.PackBF16(nil, m, d, out), c.PackTransposedBF16(nil, m, d, out)
+				for _, p := range []struct {
+					name       string
+					size       int
+					rows, want func(dst []float32)
+				}{{"linear", n * out, func(y []float32) { c.LinearBF16Rows(y, xr, forward, n, false) }, func(y []float32) { c.LinearBF16(y, x, forward, n, false) }},
+					{"dx", n * d, func(y []float32) { c.LinearBackwardInputBF16Rows(y, dr, backward, n, false) }, func(y []float32) { c.LinearBackwardInputBF16(y, dyo, backward, n, false) }},
+					{"dw", out * d, func(y []float32) { c.LinearBackwardWeightBF16Rows(y, dr, xr, n, d, out) }, func(y []float32) { c.LinearBackwardWeightBF16(y, dyo, x, n, d, out) }}} {
+					a, b := make([]float32, p.size), make([]float32, p.size)
+					p.rows(a)
+					p.want(b)
+					if !slices.Equal(a, b) {
+						t.Errorf("%s: %s of rows is not that of rounded operands", name, p.name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// nearRows fails unless rows of bfloat16 hold n rows of d values up to half a unit in the last place and a little more, and a zero behind an odd d.
+func nearRows(t *testing.T, what string, rows, want []float32, n, d int) {
+	t.Helper()
+	for i := range n {
+		r := halves(rows)[i*even(d):][:even(d)]
+		for j, v := range want[i*d:][:d] {
+			if got := r[j].Float(); !(math.Abs(float64(got-v)) <= 0x1p-8*math.Abs(float64(v))*1.001+1e-6) {
+				t.Fatalf("%s: row %d, column %d is %v, want %v", what, i, j, got, v)
+			}
+		}
+		if d%2 == 1 && r[d] != 0 {
+			t.Fatalf("%s: row %d has no zero behind it", what, i)
+		}
+	}
+}
+
 func FuzzLinearBF16(f *testing.F) {
 	f.Add(uint8(3), uint16(31), uint16(33), true)
 	f.Fuzz(func(t *testing.T, n uint8, in, out uint16, acc bool) {

@@ -140,11 +140,12 @@ func gemmBF16(rows int, cols bool, c *float32, ldc int, a *float32, lda int, b *
 	}
 }
 
-// pairBlocks writes blocks of w columns of two rows as pairs, stride words apart.
-func pairBlocks(w int, dst []float32, stride int, low, high []float32, blocks int) {
+// zipBlocks writes blocks of w columns of two rows as words of two, stride words apart.
+func zipBlocks(w int, dst []float32, stride int, low, high []BF16, blocks int) {
+	a, b := (*uint16)(&low[0]), (*uint16)(&high[0])
 	if w == AVX512BF16.panel() {
-		bf16Pairs32(&dst[0], 4*stride, &low[0], &high[0], blocks)
+		bf16Zip32(&dst[0], 4*stride, a, b, blocks)
 		return
 	}
-	bf16Pairs14(&dst[0], 4*stride, &low[0], &high[0], blocks)
+	bf16Zip14(&dst[0], 4*stride, a, b, blocks)
 }

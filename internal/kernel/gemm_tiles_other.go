@@ -11,9 +11,15 @@ func (l Level) tile(int) int { return 1 }
 
 func (l Level) gemm(int, bool, *float32, int, *float32, int, *float32, int, bool) {}
 
-func pairBlocks(int, []float32, int, []float32, []float32, int) {}
+func zipBlocks(int, []float32, int, []BF16, []BF16, int) {}
 
 func bf16Round(*uint16, *float32, int) {}
+
+func bf16Norm(*uint16, *float32, *float32, int, float32) {}
+
+func bf16SwiGLU(_, _, _ *uint16, _, _ *float32, _ int) {}
+
+func bf16SwiGLUBackward(_, _, _ *uint16, _ *float32, _, _ *uint16, _ int) {}
 
 func (l Level) prefetch(*float32, int, int, int) {}
 

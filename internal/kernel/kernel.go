@@ -91,34 +91,40 @@ func (c *CPU) Close() { c.pool.Close() }
 
 // tasks holds one reusable task of each kind, so that a call does not allocate.
 type tasks struct {
-	packed    []float32 // panels of the product at hand
-	packedA   []float32
-	zero      []float32
-	roundPair roundPairsTask
-	attnRound attentionRoundTask
-	pairs     pairTask
-	bf16      bf16Task
-	edge      []edgeTile  // by worker
-	copied    [][]float32 // by worker
-	pack      packTask
-	multiply  multiplyTask
-	linear    linearTask
-	dinput    dinputTask
-	dweight   dweightTask
-	norm      normTask
-	dnorm     dnormTask
-	rope      ropeTask
-	swiglu    swigluTask
-	dswiglu   dswigluTask
-	crossent  crossEntropyTask
-	span      spanTask
-	row       rowTask
-	column    columnTask
-	gather    gatherTask
-	panel     panelTask
-	float     floatTask
-	attention attentionTask
-	paged     pagedTask
+	packed      []float32 // panels of the product at hand
+	packedA     []float32
+	rowsA       []float32 // rounded operands of a gradient of weights
+	rowsB       []float32
+	roundPanel  roundPanelTask
+	normBF16    normBF16Task
+	swigluBF16  swigluBF16Task
+	dswigluBF16 dswigluBF16Task
+	zero        []float32
+	roundPair   roundPairsTask
+	attnRound   attentionRoundTask
+	pairs       pairTask
+	bf16        bf16Task
+	edge        []edgeTile  // by worker
+	copied      [][]float32 // by worker
+	pack        packTask
+	multiply    multiplyTask
+	linear      linearTask
+	dinput      dinputTask
+	dweight     dweightTask
+	norm        normTask
+	dnorm       dnormTask
+	rope        ropeTask
+	swiglu      swigluTask
+	dswiglu     dswigluTask
+	crossent    crossEntropyTask
+	span        spanTask
+	row         rowTask
+	column      columnTask
+	gather      gatherTask
+	panel       panelTask
+	float       floatTask
+	attention   attentionTask
+	paged       pagedTask
 
 	activations activations
 	dattn       dattentionTask

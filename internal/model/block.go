@@ -10,7 +10,7 @@ type layerTape struct {
 	view         KeyView
 	o            []float32 // [m,h·e] attention output
 	lse          []float32 // [m,h]
-	gu           []float32 // [m,2f] gate and up
+	gu           []float32 // [m,2f] gate and up, rounded to bfloat16 where products are
 	y            []float32 // [m,d] the output before the recursion encoding, where there is one
 	moe          moeTape
 	from, to     mark // where all this lies on the tape, but for x
@@ -64,7 +64,7 @@ func (t *Tape) compute(l *Layer, lt *layerTape, rows *Rows, out []float32) {
 		copy(lt.mid, lt.x)
 	}
 	t.attention(l, lt, rows, w)
-	m.linear(lt.mid, lt.o, w.o, n, m.Config.QueryDim(), d, true)
+	m.linear(lt.mid, operand{lt.o, false}, w.o, n, m.Config.QueryDim(), d, true)
 	t.loraForward(l, "o_proj", lt.mid, lt.o, n, d, 0)
 	y := out
 	if t.keep {
@@ -115,40 +115,58 @@ func (t *Tape) project(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
 	m, c, n := t.m, t.m.Config, len(rows.Index)
 	d, q, kv, width := c.HiddenSize, c.QueryDim(), c.KVDim(), m.qkvDim(l)
 	at := t.f.mark()
-	h := t.f.get(n * d)
-	m.cpu.RMSNorm(h, lt.rstd1, lt.x, w.inputNorm.of(m.W), n, d, float32(c.RMSNormEps))
+	h := t.normed(lt.rstd1, lt.x, w.inputNorm, n)
 	m.linear(lt.qkv, h, span{w.qkv.off, width * d}, n, d, width, false)
-	t.loraForward(l, "q_proj", lt.qkv, h, n, width, 0)
+	t.loraForward(l, "q_proj", lt.qkv, h.rows, n, width, 0)
 	rotated := c.NumAttentionHeads
 	if l.KV != KVRead {
-		t.loraForward(l, "k_proj", lt.qkv, h, n, width, q)
-		t.loraForward(l, "v_proj", lt.qkv, h, n, width, q+kv)
+		t.loraForward(l, "k_proj", lt.qkv, h.rows, n, width, q)
+		t.loraForward(l, "v_proj", lt.qkv, h.rows, n, width, q+kv)
 		rotated += c.NumKeyValueHeads
 	}
 	m.cpu.RoPE(lt.qkv, m.rope, rows.Pos, rotated, c.HeadDim, width, false)
 	t.f.release(at)
 }
 
+// ffnRows is how many rows go through the first half of the FFN at once where gate and up are kept rounded: few enough to stay in the outer cache.
+const ffnRows = 256
+
 // ffn adds the SwiGLU FFN of lt.mid to out, unless that is nil.
 func (t *Tape) ffn(l *Layer, lt *layerTape, w *layerSpans, out []float32, n int) {
 	m, c := t.m, t.m.Config
 	d, f := c.HiddenSize, c.IntermediateSize
-	lt.rstd2, lt.gu = t.f.get(n), t.f.get(n*2*f)
+	lt.rstd2, lt.gu = t.f.get(n), t.f.get(n*m.keptWidth(2*f))
 	at := t.f.mark()
-	h := t.f.get(n * d)
-	m.cpu.RMSNorm(h, lt.rstd2, lt.mid, w.postNorm.of(m.W), n, d, float32(c.RMSNormEps))
-	m.linear(lt.gu, h, w.gateUp, n, d, 2*f, false)
-	t.loraForward(l, "gate_proj", lt.gu, h, n, 2*f, 0)
-	t.loraForward(l, "up_proj", lt.gu, h, n, 2*f, f)
-	t.f.release(at)
-	if out == nil {
-		return
+	h := t.normed(lt.rstd2, lt.mid, w.postNorm, n)
+	act := operand{t.f.get(n * m.keptWidth(f)), m.rounds()}
+	if m.rounds() {
+		gu := t.f.get(min(n, ffnRows) * 2 * f)
+		for lo := 0; lo < n; lo += ffnRows {
+			rows := min(ffnRows, n-lo)
+			m.linear(gu, h.from(lo, d), w.gateUp, rows, d, 2*f, false)
+			m.cpu.SwiGLUBF16(act.from(lo, f).rows, lt.gu[lo*kernel.Words(2*f):], gu, rows, f)
+		}
+	} else {
+		m.linear(lt.gu, h, w.gateUp, n, d, 2*f, false)
+		t.loraForward(l, "gate_proj", lt.gu, h.rows, n, 2*f, 0)
+		t.loraForward(l, "up_proj", lt.gu, h.rows, n, 2*f, f)
+		if out != nil {
+			m.cpu.SwiGLU(act.rows, lt.gu, n, f)
+		}
 	}
-	act := t.f.get(n * f)
-	m.cpu.SwiGLU(act, lt.gu, n, f)
-	m.linear(out, act, w.down, n, f, d, true)
-	t.loraForward(l, "down_proj", out, act, n, d, 0)
+	if out != nil {
+		m.linear(out, act, w.down, n, f, d, true)
+		t.loraForward(l, "down_proj", out, act.rows, n, d, 0)
+	}
 	t.f.release(at)
+}
+
+// keptWidth is how many words of the tape a row of d values takes that products read and nothing else.
+func (m *Model) keptWidth(d int) int {
+	if m.rounds() {
+		return kernel.Words(d)
+	}
+	return d
 }
 
 // layerBackward turns dx[m,d], the gradient of the layer's output, into that of its input, and adds the gradients of its weights.
@@ -175,19 +193,24 @@ func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
 func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n int) {
 	t, m, c := g.t, g.t.m, g.t.m.Config
 	d, f := c.HiddenSize, c.IntermediateSize
-	act, dact := t.f.get(n*f), t.f.get(n*f)
-	m.cpu.SwiGLU(act, lt.gu, n, f)
-	m.linearBackwardInput(dact, dx, w.down, n, f, d)
-	m.linearBackwardWeight(g.w, dx, act, w.down, n, f, d)
-	g.lora(l, "down_proj", dact, dx, act, n, d, 0)
-	dgu := lt.gu // its values are not needed again
-	m.cpu.SwiGLUBackward(dgu, dact, lt.gu, n, f)
-	h, dh := t.f.get(n*d), t.f.get(n*d)
-	m.cpu.RMSNorm(h, lt.rstd2, lt.mid, w.postNorm.of(m.W), n, d, float32(c.RMSNormEps))
+	dy, act, dact := t.operand(dx, n, d), operand{t.f.get(n * m.keptWidth(f)), m.rounds()}, t.f.get(n*f)
+	dgu := operand{lt.gu, m.rounds()} // its values are not needed again
+	m.linearBackwardInput(dact, dy, w.down, n, f, d)
+	if m.rounds() {
+		m.cpu.SwiGLUBackwardBF16(act.rows, dgu.rows, dact, lt.gu, n, f)
+	} else {
+		m.cpu.SwiGLU(act.rows, lt.gu, n, f)
+	}
+	m.linearBackwardWeight(g.w, dy, act, w.down, n, f, d)
+	if !m.rounds() {
+		g.lora(l, "down_proj", dact, dx, act.rows, n, d, 0)
+		m.cpu.SwiGLUBackward(dgu.rows, dact, lt.gu, n, f)
+	}
+	h, dh := t.normed(lt.rstd2, lt.mid, w.postNorm, n), t.f.get(n*d)
 	m.linearBackwardInput(dh, dgu, w.gateUp, n, d, 2*f)
 	m.linearBackwardWeight(g.w, dgu, h, w.gateUp, n, d, 2*f)
-	g.lora(l, "gate_proj", dh, dgu, h, n, 2*f, 0)
-	g.lora(l, "up_proj", dh, dgu, h, n, 2*f, f)
+	g.lora(l, "gate_proj", dh, dgu.rows, h.rows, n, 2*f, 0)
+	g.lora(l, "up_proj", dh, dgu.rows, h.rows, n, 2*f, f)
 	m.cpu.RMSNormBackward(dx, w.postNorm.of(g.w), dh, lt.mid, w.postNorm.of(m.W), lt.rstd2, n, d)
 }
 
@@ -195,21 +218,22 @@ func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n i
 func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans, dx []float32) {
 	t, m, c, n := g.t, g.t.m, g.t.m.Config, len(rows.Index)
 	d, q, width := c.HiddenSize, c.QueryDim(), g.t.m.qkvDim(l)
-	do, dqkv := t.f.get(n*q), t.f.get(n*width)
-	m.linearBackwardInput(do, dx, w.o, n, q, d)
-	m.linearBackwardWeight(g.w, dx, lt.o, w.o, n, q, d)
+	do, dqkv, at := t.f.get(n*q), t.f.get(n*width), t.f.mark()
+	dy := t.operand(dx, n, d)
+	m.linearBackwardInput(do, dy, w.o, n, q, d)
+	m.linearBackwardWeight(g.w, dy, t.operand(lt.o, n, q), w.o, n, q, d)
+	t.f.release(at)
 	g.lora(l, "o_proj", do, dx, lt.o, n, d, 0)
 	rotated := g.keys(l, lt, rows, do, dqkv, width)
 	m.cpu.RoPE(dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
-	h, dh := t.f.get(n*d), t.f.get(n*d)
-	m.cpu.RMSNorm(h, lt.rstd1, lt.x, w.inputNorm.of(m.W), n, d, float32(c.RMSNormEps))
+	h, dh, dp := t.normed(lt.rstd1, lt.x, w.inputNorm, n), t.f.get(n*d), t.operand(dqkv, n, width)
 	qkv := span{w.qkv.off, width * d}
-	m.linearBackwardInput(dh, dqkv, qkv, n, d, width)
-	m.linearBackwardWeight(g.w, dqkv, h, qkv, n, d, width)
-	g.lora(l, "q_proj", dh, dqkv, h, n, width, 0)
+	m.linearBackwardInput(dh, dp, qkv, n, d, width)
+	m.linearBackwardWeight(g.w, dp, h, qkv, n, d, width)
+	g.lora(l, "q_proj", dh, dqkv, h.rows, n, width, 0)
 	if l.KV != KVRead {
-		g.lora(l, "k_proj", dh, dqkv, h, n, width, q)
-		g.lora(l, "v_proj", dh, dqkv, h, n, width, q+c.KVDim())
+		g.lora(l, "k_proj", dh, dqkv, h.rows, n, width, q)
+		g.lora(l, "v_proj", dh, dqkv, h.rows, n, width, q+c.KVDim())
 	}
 	m.cpu.RMSNormBackward(dx, w.inputNorm.of(g.w), dh, lt.x, w.inputNorm.of(m.W), lt.rstd1, n, d)
 }

@@ -288,7 +288,7 @@ func (f *Flow) Logits(logits []float32, rows []int32) {
 	d, at := f.m.Config.HiddenSize, f.t.f.mark()
 	in := f.t.f.get(len(rows) * d)
 	f.m.cpu.GatherRows(in, f.norm, rows, d)
-	f.m.linear(logits, in, f.m.Layout.head, len(rows), d, f.m.Config.VocabSize, false)
+	f.m.linear(logits, operand{in, false}, f.m.Layout.head, len(rows), d, f.m.Config.VocabSize, false)
 	f.t.f.release(at)
 }
 

@@ -44,7 +44,7 @@ func (f *Flow) together(groups []Group, x []float32, seats []int32) {
 	}
 	var lt layerTape
 	lt.mid = x[lo*d : hi*d]
-	m.linear(lt.mid, o, w.o, n, q, d, true)
+	m.linear(lt.mid, operand{o, false}, w.o, n, q, d, true)
 	t.loraForward(l, "o_proj", lt.mid, o, n, d, 0)
 	if c.MoE != nil {
 		lt.moe.expert = f.experts()

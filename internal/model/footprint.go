@@ -15,8 +15,8 @@ type Footprint struct {
 
 // TrainingFootprint computes what a pass over sequences of so many tokens each holds on a tape, at the shares of Config.Shares; a warm-up of capacity
 // or balance begins with all rows.
-func TrainingFootprint(c *Config, sequences, context int, recompute Recompute) Footprint {
-	f := footprint{c: c, n: float64(sequences * context), recompute: recompute, shares: c.Shares()}
+func TrainingFootprint(c *Config, sequences, context int, recompute Recompute, dtype Dtype) Footprint {
+	f := footprint{c: c, n: float64(sequences * context), recompute: recompute, rounds: c.rounds(dtype), shares: c.Shares()}
 	if r := c.Router; r != nil && (r.CapacityWarmupSteps > 0 || r.BalanceWarmupSteps > 0) {
 		for i := range f.shares {
 			f.shares[i] = 1
@@ -25,7 +25,7 @@ func TrainingFootprint(c *Config, sequences, context int, recompute Recompute) F
 	d := float64(c.HiddenSize)
 	f.tape = f.n * (2*d + 1) // embedding, final norm
 	chunk := float64(headRows(sequences*context, c.VocabSize))
-	f.deepest = chunk * float64(c.VocabSize+1)
+	f.deepest = chunk * (float64(c.VocabSize+1) + f.rounded(float64(c.VocabSize)+d))
 	f.later = f.n * 2 * d // dnorm, dx
 	if c.KVSharing() {
 		f.keys = f.n * 2 * float64(c.KVDim()*c.BlockDepth()) // gradients of shared keys
@@ -57,6 +57,7 @@ type footprint struct {
 	c              *Config
 	n              float64 // rows
 	recompute      Recompute
+	rounds         bool // activations to bfloat16
 	shares         []float64
 	tape           float64
 	later          float64 // taken by backward and held to its end
@@ -177,6 +178,14 @@ func (f *footprint) gate(s *Segment, m *float64) (scratch float64) {
 	return scratch
 }
 
+// rounded is what so many values take in bfloat16, if they are rounded at all.
+func (f *footprint) rounded(values float64) float64 {
+	if f.rounds {
+		return values / 2
+	}
+	return 0
+}
+
 func (f *footprint) width(l *Layer) float64 {
 	if l.KV == KVRead {
 		return float64(f.c.QueryDim())
@@ -195,6 +204,9 @@ func (f *footprint) layerTape(l *Layer) float64 {
 		v += d
 	}
 	if c.MoE == nil {
+		if f.rounds {
+			return v + ffn
+		}
 		return v + 2*ffn
 	}
 	experts, k := float64(c.MoE.NumExperts), float64(c.MoE.ExpertsPerToken)
@@ -204,12 +216,12 @@ func (f *footprint) layerTape(l *Layer) float64 {
 // layerBackward is what the backward of a layer of m rows takes for itself.
 func (f *footprint) layerBackward(l *Layer, m float64) float64 {
 	c, d, ffn := f.c, float64(f.c.HiddenSize), float64(f.c.IntermediateSize)
-	dense := 2*d + 2*ffn
+	dense := 2*d + 2*ffn + f.rounded(-ffn)
 	if c.MoE != nil {
 		experts, k := float64(c.MoE.NumExperts), float64(c.MoE.ExpertsPerToken)
 		dense = 2*d + k + 2*experts + k*(3*d+2*ffn+2)/experts
 	}
-	attention := m * (2*d + float64(c.QueryDim()) + f.width(l))
+	attention := m * (2*d + f.rounded(f.width(l)-d) + float64(c.QueryDim()) + f.width(l))
 	if l.KV == KVUpdate {
 		attention += f.n * 2 * float64(c.KVDim())
 	}

@@ -22,7 +22,7 @@ func (m *Model) forward(t *Tape, b *Batch, mode Mode, keep bool) error {
 	t.i.reset()
 	t.batch, t.mode, t.keep = b, mode, keep
 	if keep && len(t.f.chunks) == 0 {
-		f := TrainingFootprint(m.Config, 1, n, t.Recompute)
+		f := TrainingFootprint(m.Config, 1, n, t.Recompute, m.Dtype())
 		t.f.grow(int(f.Tape+f.Backward) / 4 * 9 / 8) // the choices of tokens may take more; memory that is never touched costs nothing
 	}
 	t.all, t.first, t.Depth = t.rows(n), t.i.get(n), t.i.get(n)
@@ -89,7 +89,7 @@ func (t *Tape) Hidden() []float32 { return t.norm }
 // Logits computes logits[hi-lo, v] of the rows [lo, hi) of the last forward pass.
 func (m *Model) Logits(logits []float32, t *Tape, lo, hi int) {
 	d := m.Config.HiddenSize
-	m.linear(logits, t.norm[lo*d:hi*d], m.Layout.head, hi-lo, d, m.Config.VocabSize, false)
+	m.linear(logits, operand{t.norm[lo*d : hi*d], false}, m.Layout.head, hi-lo, d, m.Config.VocabSize, false)
 }
 
 // Routed is what the router of one recursion saw and did in the last forward pass, as rows of the batch.

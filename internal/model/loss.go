@@ -61,8 +61,11 @@ func (t *Tape) head(dhidden, grads []float32, scale float32, perRow []float32) (
 			copy(perRow[lo:hi], loss)
 		}
 		if dhidden != nil {
-			m.linearBackwardInput(dhidden[lo*d:hi*d], logits, m.Layout.head, c, d, v)
-			m.linearBackwardWeight(grads, logits, t.norm[lo*d:hi*d], m.Layout.head, c, d, v)
+			here := t.f.mark()
+			dy := t.operand(logits, c, v)
+			m.linearBackwardInput(dhidden[lo*d:hi*d], dy, m.Layout.head, c, d, v)
+			m.linearBackwardWeight(grads, dy, t.operand(t.norm[lo*d:hi*d], c, d), m.Layout.head, c, d, v)
+			t.f.release(here)
 		}
 	}
 	t.f.release(at)

@@ -46,9 +46,9 @@ func (t *Tape) mixture(lt *layerTape, w *layerSpans, out []float32, n int) {
 		in, act := t.f.get(cnt*d), t.f.get(cnt*f)
 		rows.gu, rows.z = t.f.get(cnt*2*f), t.f.get(cnt*d)
 		m.cpu.GatherRows(in, h, rows.row, d)
-		m.linear(rows.gu, in, w.experts[x].gateUp, cnt, d, 2*f, false)
+		m.linear(rows.gu, operand{in, false}, w.experts[x].gateUp, cnt, d, 2*f, false)
 		m.cpu.SwiGLU(act, rows.gu, cnt, f)
-		m.linear(rows.z, act, w.experts[x].down, cnt, f, d, false)
+		m.linear(rows.z, operand{act, false}, w.experts[x].down, cnt, f, d, false)
 		if out != nil {
 			m.cpu.ScatterAddScaled(out, rows.z, t.shares(e, rows, k), rows.row, d)
 		}
@@ -159,12 +159,12 @@ func (g *gradient) expertFFN(e *moeTape, r *expertRows, w *expertSpans, dx, dh, 
 	}
 	m.cpu.ScaleRows(dz, dz, t.shares(e, r, k), cnt, d)
 	m.cpu.SwiGLU(act, r.gu, cnt, f)
-	m.linearBackwardInput(dact, dz, w.down, cnt, f, d)
-	m.linearBackwardWeight(g.w, dz, act, w.down, cnt, f, d)
+	m.linearBackwardInput(dact, operand{dz, false}, w.down, cnt, f, d)
+	m.linearBackwardWeight(g.w, operand{dz, false}, operand{act, false}, w.down, cnt, f, d)
 	m.cpu.SwiGLUBackward(r.gu, dact, r.gu, cnt, f)
 	m.cpu.GatherRows(in, h, r.row, d)
-	m.linearBackwardInput(din, r.gu, w.gateUp, cnt, d, 2*f)
-	m.linearBackwardWeight(g.w, r.gu, in, w.gateUp, cnt, d, 2*f)
+	m.linearBackwardInput(din, operand{r.gu, false}, w.gateUp, cnt, d, 2*f)
+	m.linearBackwardWeight(g.w, operand{r.gu, false}, operand{in, false}, w.gateUp, cnt, d, 2*f)
 	m.cpu.ScatterAddRows(dh, din, r.row, d)
 	t.f.release(at)
 }

@@ -42,6 +42,14 @@ func (m *Model) SetDtype(d Dtype) {
 	}
 }
 
+// Dtype is the type that products compute with.
+func (m *Model) Dtype() Dtype {
+	if m.half != nil {
+		return BF16
+	}
+	return FP32
+}
+
 // WeightsChanged is to be called where the weights of a model with bfloat16 products changed behind its first pass.
 func (m *Model) WeightsChanged() {
 	if m.half != nil {
@@ -87,34 +95,86 @@ func keptSpans(c *Config, p *Plan, l *Layout) map[span]*keptMatrix {
 	return kept
 }
 
+// operand is rows that products read: of float32, or of bfloat16 where they were rounded ahead.
+type operand struct {
+	rows []float32
+	half bool
+}
+
+// from is the rows of d values from the i-th on.
+func (x operand) from(i, d int) operand {
+	if x.half {
+		d = kernel.Words(d)
+	}
+	return operand{x.rows[i*d:], x.half}
+}
+
+// rounds tells whether activations are rounded ahead of the products, once for all that read them: where nothing else does.
+func (m *Model) rounds() bool { return m.Config.rounds(m.Dtype()) }
+
+func (c *Config) rounds(d Dtype) bool {
+	return d == BF16 && c.MoE == nil && (c.Recursion == nil || c.Recursion.LoRA == nil)
+}
+
+// normed is the RMSNorm of x[n,d] as an operand on the tape.
+func (t *Tape) normed(rstd, x []float32, w span, n int) operand {
+	m, d, eps := t.m, t.m.Config.HiddenSize, float32(t.m.Config.RMSNormEps)
+	if m.rounds() {
+		h := t.f.get(n * kernel.Words(d))
+		m.cpu.RMSNormBF16(h, rstd, x, w.of(m.W), n, d, eps)
+		return operand{h, true}
+	}
+	h := t.f.get(n * d)
+	m.cpu.RMSNorm(h, rstd, x, w.of(m.W), n, d, eps)
+	return operand{h, false}
+}
+
+// operand is x[n,d] as an operand, which takes memory of the tape where it is rounded.
+func (t *Tape) operand(x []float32, n, d int) operand {
+	if !t.m.rounds() {
+		return operand{x, false}
+	}
+	h := t.f.get(n * kernel.Words(d))
+	t.m.cpu.RoundRows(h, x, n, d)
+	return operand{h, true}
+}
+
 // linear is y = x·wᵀ (added to y when acc is set) with a matrix of the model.
-func (m *Model) linear(y, x []float32, w span, n, in, out int, acc bool) {
+func (m *Model) linear(y []float32, x operand, w span, n, in, out int, acc bool) {
 	switch ws := m.products[w]; {
 	case ws != nil:
-		m.cpu.Project(y, x, ws, n, acc)
+		m.cpu.Project(y, x.rows, ws, n, acc)
+	case x.half:
+		m.cpu.LinearBF16Rows(y, x.rows, m.packForward(w, in, out), n, acc)
 	case m.half != nil:
-		m.cpu.LinearBF16(y, x, m.packForward(w, in, out), n, acc)
+		m.cpu.LinearBF16(y, x.rows, m.packForward(w, in, out), n, acc)
 	default:
-		m.cpu.Linear(y, x, w.of(m.W), n, in, out, acc)
+		m.cpu.Linear(y, x.rows, w.of(m.W), n, in, out, acc)
 	}
 }
 
 // linearBackwardInput is dx = dy·w with a matrix of the model.
-func (m *Model) linearBackwardInput(dx, dy []float32, w span, n, in, out int) {
-	if m.half != nil {
-		m.cpu.LinearBackwardInputBF16(dx, dy, m.packBackward(w, in, out), n, false)
-		return
+func (m *Model) linearBackwardInput(dx []float32, dy operand, w span, n, in, out int) {
+	switch {
+	case dy.half:
+		m.cpu.LinearBackwardInputBF16Rows(dx, dy.rows, m.packBackward(w, in, out), n, false)
+	case m.half != nil:
+		m.cpu.LinearBackwardInputBF16(dx, dy.rows, m.packBackward(w, in, out), n, false)
+	default:
+		m.cpu.LinearBackwardInput(dx, dy.rows, w.of(m.W), n, in, out, false)
 	}
-	m.cpu.LinearBackwardInput(dx, dy, w.of(m.W), n, in, out, false)
 }
 
-// linearBackwardWeight adds dyᵀ·x to the gradient of a matrix of the model; grads is a slab.
-func (m *Model) linearBackwardWeight(grads, dy, x []float32, w span, n, in, out int) {
-	if m.half != nil {
-		m.cpu.LinearBackwardWeightBF16(w.of(grads), dy, x, n, in, out)
-		return
+// linearBackwardWeight adds dyᵀ·x to the gradient of a matrix of the model; grads is a slab. Both operands are rounded, or neither is.
+func (m *Model) linearBackwardWeight(grads []float32, dy, x operand, w span, n, in, out int) {
+	switch {
+	case dy.half:
+		m.cpu.LinearBackwardWeightBF16Rows(w.of(grads), dy.rows, x.rows, n, in, out)
+	case m.half != nil:
+		m.cpu.LinearBackwardWeightBF16(w.of(grads), dy.rows, x.rows, n, in, out)
+	default:
+		m.cpu.LinearBackwardWeight(w.of(grads), dy.rows, x.rows, n, in, out)
 	}
-	m.cpu.LinearBackwardWeight(w.of(grads), dy, x, n, in, out)
 }
 
 // attention computes o and lse of queries whose rows lie width apart.

@@ -14,7 +14,7 @@ func (m *Model) Score(logprob []float32, greedy []bool, t *Tape, rows, targets [
 		hi := min(lo+step, len(rows))
 		n := hi - lo
 		m.cpu.GatherRows(hidden[:n*d], t.norm, rows[lo:hi], d)
-		m.linear(logits[:n*v], hidden[:n*d], m.Layout.head, n, d, v, false)
+		m.linear(logits[:n*v], operand{hidden[:n*d], false}, m.Layout.head, n, d, v, false)
 		m.cpu.CrossEntropy(logprob[lo:hi], logits[:n*v], targets[lo:hi], v, 0)
 		for i := range n {
 			logprob[lo+i] = -logprob[lo+i]

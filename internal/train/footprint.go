@@ -26,7 +26,7 @@ const programBytes = 24 << 20
 // the bare program. In a step of one pass gradients come where the tape was given up.
 func Measure(c *model.Config, cpu *kernel.CPU, sequences, context int, onePass bool, recompute model.Recompute, dtype model.Dtype, bf16Moments bool, process int64) Footprint {
 	size := int64(model.Count(c, context).Parameters.Total)
-	f := Footprint{Weights: 4 * size, Gradients: 4 * size, Moments: 8 * size, Footprint: model.TrainingFootprint(c, sequences, context, recompute), Process: process}
+	f := Footprint{Weights: 4 * size, Gradients: 4 * size, Moments: 8 * size, Footprint: model.TrainingFootprint(c, sequences, context, recompute, dtype), Process: process}
 	if bf16Moments {
 		f.Moments = 4 * size
 	}

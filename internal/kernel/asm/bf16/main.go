@@ -14,9 +14,13 @@ import (
 
 func main() {
 	round()
+	pairs()
 	for _, width := range []int{14, 32} {
-		pairs(width)
+		zip(width)
 	}
+	norm()
+	swiglu()
+	swigluBackward()
 	evex.Generate()
 }
 
@@ -70,19 +74,43 @@ func round() {
 	RET()
 }
 
-// pairs writes blocks of so many columns of two rows, each column's two values in one word. The block is at most 32 columns.
-func pairs(width int) {
-	name := fmt.Sprintf("bf16Pairs%d", width)
-	TEXT(name, attr.NOSPLIT, "func(dst *float32, step int, low *float32, high *float32, blocks int)")
-	Doc(fmt.Sprintf("%s writes blocks of %d words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half, rounded to bfloat16.", name, width))
+// pairs writes blocks of 32 columns of two rows, each column's two values in one word.
+func pairs() {
+	TEXT("bf16Pairs32", attr.NOSPLIT, "func(dst *float32, step int, low *float32, high *float32, blocks int)")
+	Doc("bf16Pairs32 writes blocks of 32 words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half, rounded to bfloat16.")
 	Pragma("noescape")
 	dst, step, a, b, blocks := gp("dst"), gp("step"), gp("low"), gp("high"), gp("blocks")
-	index := GLOBL(name+"index", attr.RODATA|attr.NOPTR)
+	index := GLOBL("bf16Pairs32index", attr.RODATA|attr.NOPTR)
 	for i := range 16 {
 		DATA(4*i, U32(uint32(16+i)<<16|uint32(i)))
 	}
 	order := ZMM()
 	VMOVDQU32(index, order)
+	Label("block")
+	for at := 0; at < 32; at += 16 {
+		x, y := ZMM(), ZMM()
+		VMOVUPS(Mem{Base: a, Disp: 4 * at}, x)
+		VMOVUPS(Mem{Base: b, Disp: 4 * at}, y)
+		evex.VCVTNE2PS2BF16(x, y, x)
+		VPERMW(x, order, x)
+		VMOVDQU32(x, Mem{Base: dst, Disp: 4 * at})
+	}
+	ADDQ(U32(4*32), a)
+	ADDQ(U32(4*32), b)
+	ADDQ(step, dst)
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+// zip is pairs of rows that are in bfloat16 already. The block is at most 32 columns.
+func zip(width int) {
+	name := fmt.Sprintf("bf16Zip%d", width)
+	TEXT(name, attr.NOSPLIT, "func(dst *float32, step int, low *uint16, high *uint16, blocks int)")
+	Doc(fmt.Sprintf("%s writes blocks of %d words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half.", name, width))
+	Pragma("noescape")
+	dst, step, a, b, blocks := gp("dst"), gp("step"), gp("low"), gp("high"), gp("blocks")
 	var mask reg.OpmaskVirtual
 	if width < 16 {
 		n := GP64()
@@ -92,23 +120,25 @@ func pairs(width int) {
 	Label("block")
 	for at := 0; at < width; at += 16 {
 		x, y := ZMM(), ZMM()
+		from := func(p reg.GPVirtual) Mem { return Mem{Base: p, Disp: 2 * at} }
+		to := Mem{Base: dst, Disp: 4 * at}
 		if mask != nil {
-			VMOVUPS_Z(Mem{Base: a}, mask, x)
-			VMOVUPS_Z(Mem{Base: b}, mask, y)
+			VPMOVZXWD_Z(from(a), mask, x)
+			VPMOVZXWD_Z(from(b), mask, y)
 		} else {
-			VMOVUPS(Mem{Base: a, Disp: 4 * at}, x)
-			VMOVUPS(Mem{Base: b, Disp: 4 * at}, y)
+			VPMOVZXWD(from(a), x)
+			VPMOVZXWD(from(b), y)
 		}
-		evex.VCVTNE2PS2BF16(x, y, x)
-		VPERMW(x, order, x)
+		VPSLLD(Imm(16), y, y)
+		VPORD(x, y, x)
 		if mask != nil {
-			VMOVDQU32(x, mask, Mem{Base: dst})
+			VMOVDQU32(x, mask, to)
 		} else {
-			VMOVDQU32(x, Mem{Base: dst, Disp: 4 * at})
+			VMOVDQU32(x, to)
 		}
 	}
-	ADDQ(U32(uint32(4*width)), a)
-	ADDQ(U32(uint32(4*width)), b)
+	ADDQ(U32(uint32(2*width)), a)
+	ADDQ(U32(uint32(2*width)), b)
 	ADDQ(step, dst)
 	DECQ(blocks)
 	JNZ(LabelRef("block"))

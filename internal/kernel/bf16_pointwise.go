@@ -1,0 +1,108 @@
+package kernel
+
+import "math"
+
+// RMSNormBF16 is RMSNorm with y as rows of bfloat16, y[n, Words(d)].
+func (c *CPU) RMSNormBF16(y, rstd, x, w []float32, n, d int, eps float32) {
+	defer c.Done(c.Start(), Work{Kernel: "rmsnorm", Bytes: 6 * float64(n) * float64(d)})
+	t := &c.task.normBF16
+	*t = normBF16Task{c.level, c.bf16, halves(y), rstd, x, w[:d], d, eps}
+	c.pool.Run(n, rowGrain(d), t)
+	*t = normBF16Task{}
+}
+
+// SwiGLUBF16 is SwiGLU with y as rows of bfloat16, y[n, Words(f)], which also rounds gu to rows half[n, Words(2f)].
+func (c *CPU) SwiGLUBF16(y, half, gu []float32, n, f int) {
+	defer c.Done(c.Start(), Work{Kernel: "swiglu", Bytes: 14 * float64(n) * float64(f)})
+	t := &c.task.swigluBF16
+	*t = swigluBF16Task{c.bf16, halves(y), halves(half), gu, f}
+	c.pool.Run(n, rowGrain(f), t)
+	*t = swigluBF16Task{}
+}
+
+// SwiGLUBackwardBF16 is SwiGLUBackward with dgu and gu as rows of bfloat16, [n, Words(2f)], which also computes y of SwiGLUBF16 again, from the rounded gu.
+// dgu may be gu.
+func (c *CPU) SwiGLUBackwardBF16(y, dgu, dy, gu []float32, n, f int) {
+	defer c.Done(c.Start(), Work{Kernel: "swiglu backward", Bytes: 14 * float64(n) * float64(f)})
+	t := &c.task.dswigluBF16
+	*t = dswigluBF16Task{c.bf16, halves(y), halves(dgu), halves(gu), dy, f}
+	c.pool.Run(n, rowGrain(f), t)
+	*t = dswigluBF16Task{}
+}
+
+// halfRow is row i of rows of d bfloat16 values, with a zero behind an odd number.
+func halfRow(x []BF16, i, d int) []BF16 {
+	r := x[i*even(d):][:even(d)]
+	if d%2 == 1 {
+		r[d] = 0
+	}
+	return r[:d]
+}
+
+type normBF16Task struct {
+	level      Level
+	cpu        bool // has the instructions
+	y          []BF16
+	rstd, x, w []float32
+	d          int
+	eps        float32
+}
+
+func (t *normBF16Task) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		x, y := row(t.x, i, t.d), halfRow(t.y, i, t.d)
+		r := float32(1 / math.Sqrt(float64(t.level.dot(x, x)/float32(t.d)+t.eps)))
+		t.rstd[i] = r
+		if t.cpu {
+			bf16Norm((*uint16)(&y[0]), &x[0], &t.w[0], t.d, r)
+			continue
+		}
+		for j, v := range x {
+			y[j] = Round(v * r * t.w[j])
+		}
+	}
+}
+
+type swigluBF16Task struct {
+	cpu     bool
+	y, half []BF16
+	gu      []float32
+	f       int
+}
+
+func (t *swigluBF16Task) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		y, half := halfRow(t.y, i, t.f), halfRow(t.half, i, 2*t.f)
+		gate, up := row(t.gu, 2*i, t.f), row(t.gu, 2*i+1, t.f)
+		if t.cpu {
+			bf16SwiGLU((*uint16)(&y[0]), (*uint16)(&half[0]), (*uint16)(&half[t.f]), &gate[0], &up[0], t.f)
+			continue
+		}
+		for j, g := range gate {
+			y[j], half[j], half[t.f+j] = Round(g*sigmoid(g)*up[j]), Round(g), Round(up[j])
+		}
+	}
+}
+
+type dswigluBF16Task struct {
+	cpu        bool
+	y, dgu, gu []BF16
+	dy         []float32
+	f          int
+}
+
+func (t *dswigluBF16Task) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		y, dgu, gu, dy := halfRow(t.y, i, t.f), halfRow(t.dgu, i, 2*t.f), halfRow(t.gu, i, 2*t.f), row(t.dy, i, t.f)
+		if t.cpu {
+			bf16SwiGLUBackward((*uint16)(&dgu[0]), (*uint16)(&dgu[t.f]), (*uint16)(&y[0]), &dy[0], (*uint16)(&gu[0]), (*uint16)(&gu[t.f]), t.f)
+			continue
+		}
+		for j, d := range dy {
+			g, u := gu[j].Float(), gu[t.f+j].Float()
+			s := sigmoid(g)
+			silu := g * s
+			y[j], dgu[j], dgu[t.f+j] = Round(silu*u), Round(d*u*(s+silu*(1-s))), Round(d*silu)
+		}
+	}
+}
