@@ -25,8 +25,9 @@ func TestExpectedMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range []string{
-		"--kind vanilla --batch 4x512",
 		"--kind expert --batch 8x512 --recompute all",
+		"--kind vanilla --batch 4x512 --dtype bf16",
+		"--kind token+moe --batch 4x512 --dtype bf16 --recompute all",
 		"--kind recursive+kv_sharing --batch 4x512 --optimizer-dtype bf16 --recompute block",
 	} {
 		cmd := exec.Command(self, append([]string{"bench", "step", "--size", "small", "--repetitions", "1", "--json"}, strings.Fields(args)...)...)

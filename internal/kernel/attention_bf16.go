@@ -85,7 +85,7 @@ func (b *attentionBuffers) bf16Of(c *CPU, a Heads, span Range) *attentionBF16 {
 	h.workers = make([]bf16Scratch, c.pool.Workers())
 	const panels, half = bf16Queries / bf16Lanes, bf16Queries / 2
 	for i := range h.workers {
-		slab := alignedFloats(bf16Keys*(3*bf16Lanes+2*half) + 2*panels*h.pad*bf16Lanes + 2*half*h.pad)
+		slab := alignedFloats(bf16ScratchValues(h.pad))
 		take := func(n int) []float32 {
 			part := slab[:n:n]
 			slab = slab[n:]
@@ -98,6 +98,11 @@ func (b *attentionBuffers) bf16Of(c *CPU, a Heads, span Range) *attentionBF16 {
 		s.qPanel, s.dPanel = take(half*h.pad), take(half*h.pad)
 	}
 	return h
+}
+
+// bf16ScratchValues is how many words a worker's memory holds.
+func bf16ScratchValues(pad int) int {
+	return bf16Keys*(3*bf16Lanes+bf16Queries) + 3*bf16Queries*pad
 }
 
 // from is the rows of so many words of the kv head g from a key row on.

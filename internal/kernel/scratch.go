@@ -36,8 +36,9 @@ func packedSizesBF16(s Shape) (packed, packedA int) {
 	return AVX512BF16.packedLen(s.In, pairs), max(words(s.N, max(s.In, s.Out)), (s.Out+tile-1)/tile*tile*pairs)
 }
 
-// AttentionScratch is how many bytes attention and its backward take for so many causal sequences of n tokens each.
-func (c *CPU) AttentionScratch(sequences, n int, a Heads) int64 {
+// AttentionScratch is how many bytes attention and its backward take for so many causal sequences of n tokens each, in bfloat16 where that is asked for and
+// the CPU has units for it.
+func (c *CPU) AttentionScratch(bf16 bool, sequences, n int, a Heads) int64 {
 	if c.level == Generic {
 		return 0
 	}
@@ -48,5 +49,10 @@ func (c *CPU) AttentionScratch(sequences, n int, a Heads) int64 {
 			rows, work = rows+i, 0
 		}
 	}
-	return 4 * int64(sequences*rows*2*a.K*pad+c.pool.Workers()*scratchValues(pad))
+	values, each := sequences*rows*2*a.K*pad, scratchValues(pad)
+	if bf16 && c.bf16 {
+		values += sequences * n * a.K * 2 * (even(a.E)/2 + pad) // keys and values in both forms
+		each += bf16ScratchValues(pad)
+	}
+	return 4 * int64(values+c.pool.Workers()*each)
 }

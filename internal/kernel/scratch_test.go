@@ -52,9 +52,17 @@ func TestAttentionScratch(t *testing.T) {
 			q, kv, o, lse, dq, dkv := make([]float32, n*a.H*a.E), make([]float32, n*a.K*a.E), make([]float32, n*a.H*a.E), make([]float32, n*a.H), make([]float32, n*a.H*a.E), make([]float32, n*a.K*a.E)
 			c.Attention(o, lse, q, kv, kv, a.H*a.E, a.K*a.E, a, span)
 			c.AttentionBackward(dq, dkv, dkv, o, o, lse, q, kv, kv, a.H*a.E, a.K*a.E, a.H*a.E, a.K*a.E, a, span)
-			got := 4 * int64(len(c.task.attn.partial)+len(c.task.attn.workers)*scratchValues(c.task.attn.workers[0].pad))
-			if want := c.AttentionScratch(len(lengths), lengths[0], a); got != want {
+			b := &c.task.attn
+			got := 4 * int64(len(b.partial)+len(b.workers)*scratchValues(b.workers[0].pad))
+			if want := c.AttentionScratch(false, len(lengths), lengths[0], a); got != want {
 				t.Errorf("%s %v: %d bytes, expected %d", level, lengths, got, want)
+			}
+			c.AttentionBF16(o, lse, q, kv, kv, a.H*a.E, a.K*a.E, a, span)
+			c.AttentionBackwardBF16(dq, dkv, dkv, o, o, lse, q, kv, kv, a.H*a.E, a.K*a.E, a.H*a.E, a.K*a.E, a, span)
+			h := &b.bf16
+			got += 4 * int64(len(h.k)+len(h.v)+len(h.kPairs)+len(h.vPairs)+len(h.workers)*bf16ScratchValues(h.pad))
+			if want := c.AttentionScratch(true, len(lengths), lengths[0], a); got != want {
+				t.Errorf("%s %v in bf16: %d bytes, expected %d", level, lengths, got, want)
 			}
 		}
 	}

@@ -49,7 +49,7 @@ func KernelBytes(c *Config, cpu *kernel.CPU, sequences, context int, dtype Dtype
 	if bf16 {
 		size += packedBytes(c)
 	}
-	return size + cpu.AttentionScratch(sequences, context, kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim})
+	return size + cpu.AttentionScratch(bf16, sequences, context, kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim})
 }
 
 // footprint sums up values as forward and backward take them from the tape.
