@@ -15,6 +15,9 @@ type Task interface {
 // Pool is a fixed set of workers. The goroutine that calls Run is worker 0. A Pool runs one task at a time and is not
 // safe for concurrent use.
 //
+// Each worker begins with a part of its own, the i-th of a task's items, and then helps the others with theirs. So the worker that wrote some rows mostly reads
+// them again, and their pages, which belong to the memory node of who writes them first, are near it.
+//
 // A worker that has nothing to do looks out for the next task for some microseconds before it sleeps: tasks of a forward pass follow each other faster
 // than a sleeper wakes. A task does not wait for workers that come when nothing is left of it.
 type Pool struct {
@@ -23,11 +26,19 @@ type Pool struct {
 	// The task at hand; written before state, read by those who have joined.
 	task     Task
 	n, grain int
-	next     atomic.Int64
+	parts    []part // by worker
+	used     int    // of them
 
 	state    atomic.Uint64 // number of the task, closed, helpers that have joined
 	returned gate          // worker 0 waits for those who have
 	ended    atomic.Bool
+}
+
+// part is a worker's part of the ranges.
+type part struct {
+	next atomic.Int64 // range that nobody has taken
+	end  int64
+	_    [48]byte // what one worker counts, others must not write beside
 }
 
 // The fields of a state.
@@ -86,7 +97,7 @@ func New(workers int) *Pool {
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{helpers: make([]helper, workers-1)}
+	p := &Pool{helpers: make([]helper, workers-1), parts: make([]part, workers)}
 	p.returned.wake = make(chan struct{}, 1)
 	for i := range p.helpers {
 		p.helpers[i].wake = make(chan struct{}, 1)
@@ -119,8 +130,11 @@ func (p *Pool) Run(n, grain int, t Task) {
 		}
 		return
 	}
-	p.task, p.n, p.grain = t, n, grain
-	p.next.Store(0)
+	p.task, p.n, p.grain, p.used = t, n, grain, min(len(p.parts), chunks)
+	for i := range p.parts[:p.used] {
+		p.parts[i].next.Store(int64(i * chunks / p.used))
+		p.parts[i].end = int64((i + 1) * chunks / p.used)
+	}
 	p.state.Store((p.state.Load()/oneTask + 1) * oneTask)
 	for i := range p.helpers[:min(len(p.helpers), chunks-1)] {
 		p.helpers[i].open()
@@ -167,13 +181,17 @@ func (p *Pool) join() (task uint64, joined bool) {
 	}
 }
 
-// claim takes ranges until none is left.
+// claim takes ranges until none is left: first those of the worker's own part, then those of the parts behind it.
 func (p *Pool) claim(worker int) {
-	for {
-		lo := int(p.next.Add(1)-1) * p.grain
-		if lo >= p.n {
-			return
+	for i := range p.used {
+		own := &p.parts[(worker+i)%p.used]
+		for {
+			chunk := own.next.Add(1) - 1
+			if chunk >= own.end {
+				break
+			}
+			lo := int(chunk) * p.grain
+			p.task.Do(worker, lo, min(lo+p.grain, p.n))
 		}
-		p.task.Do(worker, lo, min(lo+p.grain, p.n))
 	}
 }

@@ -42,6 +42,36 @@ func TestRunComputesEveryItemOnce(t *testing.T) {
 	}
 }
 
+// firsts is a task in which every worker waits in its first range until all have one.
+type firsts struct {
+	at   []atomic.Int64 // by worker: its first range, counted from 1
+	left atomic.Int64
+}
+
+func (f *firsts) Do(worker, lo, _ int) {
+	if f.at[worker].CompareAndSwap(0, int64(lo+1)) {
+		for f.left.Add(-1); f.left.Load() > 0; {
+			time.Sleep(time.Microsecond)
+		}
+	}
+}
+
+// TestWorkersBeginWithTheirPart: the i-th worker begins with the i-th part of the items, so that it comes back to the memory that it wrote.
+func TestWorkersBeginWithTheirPart(t *testing.T) {
+	for _, workers := range []int{2, 3, 16} {
+		p := New(workers)
+		f := &firsts{at: make([]atomic.Int64, workers)}
+		f.left.Store(int64(workers))
+		p.Run(100, 1, f)
+		for i := range f.at {
+			if got, want := f.at[i].Load()-1, int64(i*100/workers); got != want {
+				t.Errorf("worker %d of %d begins with item %d, want %d", i, workers, got, want)
+			}
+		}
+		p.Close()
+	}
+}
+
 func TestRunDoesNotAllocate(t *testing.T) {
 	p := New(2)
 	defer p.Close()

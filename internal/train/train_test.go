@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -45,7 +46,10 @@ func testOptions(t *testing.T, set func(*Options) error) Options {
 func unchanged(*Options) error { return nil }
 
 // newTrainer makes a tokenizer and a corpus of a text, and a trainer on them.
-func newTrainer(t *testing.T, o Options) *Trainer {
+func newTrainer(t *testing.T, o Options) *Trainer { return newTrainerOf(t, o, 2) }
+
+// newTrainerOf is newTrainer with so many workers.
+func newTrainerOf(t *testing.T, o Options, workers int) *Trainer {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "text.txt")
 	if err := os.WriteFile(path, text(30000), 0o666); err != nil {
@@ -62,7 +66,7 @@ func newTrainer(t *testing.T, o Options) *Trainer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { data.Close() })
-	cpu, err := kernel.Open(2)
+	cpu, err := kernel.Open(workers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +80,33 @@ func newTrainer(t *testing.T, o Options) *Trainer {
 		t.Fatal(err)
 	}
 	return tr
+}
+
+// TestWorkersDoNotMatter: steps leave the same weights and moments, bit for bit, and the same records with 1, 3 and 128 workers, in both precisions.
+func TestWorkersDoNotMatter(t *testing.T) {
+	for _, kind := range []string{"vanilla", "expert", "token"} {
+		for _, dtype := range model.Dtypes() {
+			o := testOptions(t, func(o *Options) error {
+				o.Kind, o.Dtype, o.OptimizerDtype, o.EvalEvery, o.SaveEvery = kind, dtype, dtype, 0, 0
+				return nil
+			})
+			c := *o.Model
+			var first *Trainer
+			var want []Record
+			for _, workers := range []int{1, 3, 128} {
+				own := c
+				o.Model = &own
+				tr := newTrainerOf(t, o, workers)
+				got := steps(t, tr, 3)
+				if first == nil {
+					first, want = tr, got
+				}
+				if !reflect.DeepEqual(got, want) || !slices.Equal(tr.Model.W, first.Model.W) || !slices.Equal(tr.opt.M, first.opt.M) || !slices.Equal(tr.opt.V16, first.opt.V16) {
+					t.Errorf("%s %s: %d workers: records %+v, weights or moments differ from those of one: %+v", kind, dtype, workers, got, want)
+				}
+			}
+		}
+	}
 }
 
 // TestDivergenceStops: a loss or gradient that is not finite stops the run, names step, tensor and last checkpoint, and changes no weight.
