@@ -70,6 +70,7 @@ The API key is the first of --api-key-file or, without one, of the variable MOR_
 	f.Float64Var(&b.o.CancelShare, "cancel-share", 0, "share of the requests that are given up at a random moment")
 	f.Float64Var(&b.o.MalformedShare, "malformed-share", 0, "share of the requests that no server can understand")
 	f.BoolVar(&b.o.Verify, "verify", false, "send the requests again, one at a time and not streamed, and compare the answers")
+	f.IntVar(&b.o.PID, "pid", 0, "process of a server on this machine, to watch its resident memory")
 	f.DurationVar(&b.o.Timeout, "timeout", b.o.Timeout, "of each request")
 	f.StringVar(&b.keyFile, "api-key-file", "", "file whose first line is the API key")
 	f.Uint64Var(&b.o.Seed, "seed", b.o.Seed, "of lengths, prompts, arrivals")
@@ -164,6 +165,9 @@ func loadText(r *load.Report) string {
 			fmt.Fprintf(&b, "%-11s%9.1f%9.1f%9.1f%9.1f%9.1f%9d\n", t.name, t.Median, t.P95, t.P99, t.Max, t.Mean, t.Count)
 		}
 	}
+	if m := r.Memory; m != nil {
+		line("memory", "%s before, %s when a tenth of the time was over, %s at the end, peak %s", formatSize(m.Before), formatSize(m.Warm), formatSize(m.End), formatSize(m.Peak))
+	}
 	if r.Failed > 0 {
 		line("errors", "%s", counts(r.Errors))
 	}
@@ -203,12 +207,8 @@ func counts(m map[string]int) string {
 // plotPoints is as many as a distribution is drawn with.
 const plotPoints = 400
 
-// plotLoad writes the plot beside its place first, so that no half of it is left.
-func plotLoad(path string, r *load.Report) error {
-	format, err := report.PlotFormat(path)
-	if err != nil {
-		return err
-	}
+// loadPanels are the diagrams of a report.
+func loadPanels(r *load.Report) []report.Panel {
 	rate := report.Line{Name: "output tokens"}
 	for i, n := range r.TokensBySecond {
 		rate.X, rate.Y = append(rate.X, float64(i)), append(rate.Y, float64(n))
@@ -217,17 +217,34 @@ func plotLoad(path string, r *load.Report) error {
 	for _, t := range []struct {
 		name string
 		load.Times
-	}{{"TTFT", r.TTFT}, {"ITL", r.ITL}, {"E2EL", r.E2EL}, {"refusal", r.Refusal}} {
+	}{{"TTFT", r.TTFT}, {"TPOT", r.TPOT}, {"ITL", r.ITL}, {"E2EL", r.E2EL}, {"refusal", r.Refusal}} {
 		if t.Count > 0 {
 			times.Lines = append(times.Lines, report.Cumulative(t.name, t.Sorted(), plotPoints))
 		}
+	}
+	panels := []report.Panel{{Title: "Output of the server", X: "s", Y: "tokens a second", Lines: []report.Line{rate}}, times}
+	if m := r.Memory; m != nil {
+		megabytes := report.Line{Name: "resident", X: m.Times}
+		for _, b := range m.Bytes {
+			megabytes.Y = append(megabytes.Y, b/1e6)
+		}
+		panels = append(panels, report.Panel{Title: "Memory of the server", X: "s", Y: "MB", Lines: []report.Line{megabytes}})
+	}
+	return panels
+}
+
+// plotLoad writes the plot beside its place first, so that no half of it is left.
+func plotLoad(path string, r *load.Report) error {
+	format, err := report.PlotFormat(path)
+	if err != nil {
+		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
 	if err != nil {
 		return fmt.Errorf("--plot: %w", err)
 	}
 	defer os.Remove(f.Name())
-	err = report.Plot(f, format, []report.Panel{{Title: "Output of the server", X: "s", Y: "tokens a second", Lines: []report.Line{rate}}, times})
+	err = report.Plot(f, format, loadPanels(r))
 	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return fmt.Errorf("--plot: %w", err)
 	}

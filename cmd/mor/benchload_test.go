@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"mor/internal/load"
 	"mor/internal/load/loadtest"
+	"mor/internal/memory"
 )
 
 func TestBenchServe(t *testing.T) {
@@ -19,6 +21,10 @@ func TestBenchServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{"bench", "serve", s.URL, "--api-key-file", key, "--requests", "30", "--max-tokens", "2-6", "--malformed-share", "0.2", "--verify", "--extra", `{"max_recursion": 2}`}
+	resident, _ := memory.OfProcess(os.Getpid())
+	if resident > 0 { // known on this system
+		args = append(args, "--pid", strconv.Itoa(os.Getpid()))
+	}
 	text, err := command(append(args, "--plot", picture)...)
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +39,9 @@ func TestBenchServe(t *testing.T) {
 	}
 	if bodies := s.Bodies(); len(bodies) == 0 || !strings.Contains(bodies[0], `"max_recursion":2`) {
 		t.Errorf("--extra is not in the request %.300s", bodies)
+	}
+	if resident > 0 && !strings.Contains(text, "memory     ") {
+		t.Errorf("no memory in\n%s", text)
 	}
 	text, err = command(append(args, "--json")...)
 	if err != nil {
@@ -54,6 +63,7 @@ func TestBenchServeRefuses(t *testing.T) {
 		{s.URL + " --plot nowhere/load.svg", "--plot"},
 		{s.URL + " --extra {", "--extra {: expected a JSON object"},
 		{s.URL + " --api-key-file nowhere", "--api-key-file"},
+		{s.URL + " --pid 999999999", "--pid 999999999"},
 		{s.URL + " --max-tokens 9-3", "expected a length such as 64"},
 		{s.URL + " --request 3", `did you mean "--requests"?`},
 	} {

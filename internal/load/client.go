@@ -152,6 +152,7 @@ func brief(body []byte) string {
 func (r *Run) sign(req *http.Request) {
 	if req.Body != nil {
 		req.Header.Set("Content-Type", "application/json")
+		req.Header["Idempotency-Key"] = nil // is not sent: a connection that the server has closed meanwhile is opened again
 	}
 	if r.Options.APIKey != "" {
 		req.Header.Set("Authorization", "Bearer "+r.Options.APIKey)

@@ -33,6 +33,7 @@ type Options struct {
 	MalformedShare float64 // of the requests, which no server can understand
 	Verify         bool    // keep the answers, for Run.Verify
 	Seed           uint64
+	PID            int                        // of the server, whose memory is watched where it runs on this machine; 0: none
 	Extra          map[string]json.RawMessage // further fields of each request
 }
 
@@ -57,6 +58,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("--duration %v --timeout %v: expected 0 or more, and more than 0", o.Duration, o.Timeout)
 	case !share(o.CancelShare) || !share(o.MalformedShare) || o.CancelShare+o.MalformedShare > 1:
 		return fmt.Errorf("--cancel-share %g --malformed-share %g: expected shares from 0 to 1 that add up to at most 1", o.CancelShare, o.MalformedShare)
+	case o.PID != 0 && resident(o.PID) == 0:
+		return fmt.Errorf("--pid %d: expected a process of this machine, under a system with /proc", o.PID)
 	case o.Prompts < 0:
 		return fmt.Errorf("--prompts %d: expected 0 or more", o.Prompts)
 	case !(o.Temperature >= 0):
@@ -86,6 +89,7 @@ type Run struct {
 	started  time.Time
 	elapsed  time.Duration
 	outcomes []outcome // by request
+	memory   []sample
 	report   *Report
 }
 
@@ -101,6 +105,7 @@ func Drive(ctx context.Context, o Options, progress func(done, total int)) (*Run
 		return nil, err
 	}
 	r.started = time.Now()
+	defer r.watch()()
 	var done int
 	var mu sync.Mutex
 	finish := func(i int, out outcome) {

@@ -42,6 +42,7 @@ type Report struct {
 	Refusal        Times   `json:"refusal_ms"` // from sending to a 503 or 429
 	TokensBySecond []int   `json:"tokens_by_second"`
 
+	Memory   *Memory   `json:"memory,omitempty"`
 	Verified *Verified `json:"verified,omitempty"`
 }
 
@@ -99,7 +100,7 @@ func (r *Run) Report() *Report {
 	p.OutputPerS, p.RequestsPerS = float64(p.OutputTokens)/p.Seconds, float64(p.Completed)/p.Seconds
 	p.depth(r.outcomes)
 	p.times(r.outcomes)
-	p.MaxRunning = maxRunning(r.outcomes)
+	p.MaxRunning, p.Memory = maxRunning(r.outcomes), r.memoryOf()
 	r.report = p
 	return p
 }

@@ -16,6 +16,12 @@ func Peak() int64 { return kilobytes("/proc/self/status", "VmHWM:") }
 // Resident is the resident memory of this process, in bytes; 0 where /proc does not say.
 func Resident() int64 { return kilobytes("/proc/self/status", "VmRSS:") }
 
+// OfProcess is the resident memory of a process of this machine and its largest, in bytes; 0 where /proc does not say.
+func OfProcess(pid int) (resident, peak int64) {
+	status := "/proc/" + strconv.Itoa(pid) + "/status"
+	return kilobytes(status, "VmRSS:"), kilobytes(status, "VmHWM:")
+}
+
 // ResetPeak lets Peak count from here on. Where the system does not allow it, it returns false, and Peak goes on counting from the beginning.
 func ResetPeak() bool { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) == nil }
 

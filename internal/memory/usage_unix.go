@@ -23,6 +23,9 @@ func Peak() int64 {
 // Resident is not known on this system: the peak stands for it.
 func Resident() int64 { return Peak() }
 
+// OfProcess is not known on this system.
+func OfProcess(int) (resident, peak int64) { return 0, 0 }
+
 // ResetPeak is not possible on this system.
 func ResetPeak() bool { return false }
 
