@@ -149,6 +149,7 @@ type Engine struct {
 	idle     int  // of live, the last ones
 	decoding int  // texts that decode
 	reading  bool // rows of prompts are under way
+	whole    bool // those of short ones
 	pace     pace
 	leaving  []int32
 	draws    []*Sequence // whose last row has left

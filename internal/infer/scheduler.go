@@ -22,7 +22,7 @@ func (e *Engine) tick() {
 	}
 	e.leaveRows()
 	e.draw()
-	if e.decoding > 0 {
+	if e.decoding > 0 && !e.whole {
 		e.pace.saw(time.Since(started).Seconds(), e.decoding, e.reading)
 	}
 	e.running = slices.DeleteFunc(e.running, func(q *Sequence) bool { return q.ended })
@@ -125,7 +125,11 @@ func (e *Engine) join(q *Sequence) {
 	}
 }
 
-// enter has the next tokens of sequences enter: first those that decode, then prompts in parts.
+// wholePrompt is how many tokens a text may have to be read as fast as can be. One tick becomes longer by that, for others that decode, and the text begins at
+// once; longer ones are read at a pace.
+const wholePrompt = 128
+
+// enter has the next tokens of sequences enter: first those that decode, then short prompts and parts of long ones.
 func (e *Engine) enter() {
 	e.entering, e.decoding, e.reading = e.entering[:0], 0, false
 	budget := e.o.TokenBudget
@@ -136,17 +140,34 @@ func (e *Engine) enter() {
 			}
 		}
 	}
+	share := budget // of the long ones
 	if e.decoding > 0 {
-		budget = min(budget, e.pace.rows(e.decoding))
+		share = e.pace.rows(e.decoding)
+		if e.whole { // the tick is long anyway
+			share = max(share, firstShare)
+		}
 	}
+	e.whole = false
 	for i := 0; i < len(e.running) && budget > 0; i++ {
 		q := e.running[i]
-		if n := min(q.left(), budget); n > 0 && len(q.chunk) == 0 && q.lead == nil && !q.decoding() && e.take(q, n) {
+		if q.decoding() || q.lead != nil || len(q.chunk) > 0 {
+			continue
+		}
+		n, long := min(q.left(), budget), len(q.tokens) > wholePrompt
+		if long {
+			n = min(n, share)
+		}
+		if n > 0 && e.take(q, n) {
 			budget -= n
+			if long {
+				share -= n
+			}
 		}
 	}
 	for _, q := range e.running {
-		e.reading = e.reading || len(q.chunk) > 0 && !q.decoding()
+		if len(q.chunk) > 0 && !q.decoding() {
+			e.reading, e.whole = true, e.whole || len(q.tokens) <= wholePrompt
+		}
 	}
 	if len(e.entering) > 0 {
 		e.flow.Enter(e.entering)

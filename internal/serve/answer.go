@@ -33,8 +33,8 @@ func (s *Server) start(ctx context.Context, b *backend, c *call) (*answer, error
 	if err := b.called(c.model); err != nil {
 		return nil, err
 	}
-	if n := len(c.prompts); n > s.options.MaxPrompts {
-		return nil, refused("prompt", "prompt: %d prompts: expected at most %d", n, s.options.MaxPrompts)
+	if n, limit := max(len(c.prompts), 1)*max(c.options.N, 1), s.options.MaxChoices; n > limit {
+		return nil, refused("n", "n: prompts and n ask for %d choices: expected at most %d", n, limit)
 	}
 	if stats := b.engine.Stats(); stats.Waiting >= s.model.Engine.MaxWaiting { // before the work of encoding
 		s.reject("queue_full")

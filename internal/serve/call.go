@@ -24,7 +24,8 @@ type call struct {
 	stream, streamOptions, includeUsage bool
 	echo, returnDepth, ignoreEOS        bool
 	maxTokensGiven, seeded              bool
-	scoreOnly                           bool // max_tokens is 0: the token that is drawn anyway is not part of the answer
+	scoreOnly                           bool   // max_tokens is 0: the token that is drawn anyway is not part of the answer
+	maxTokensName                       string // the field that it came by
 	bestOf                              *int
 	user, safetyIdentifier              string
 }
@@ -53,7 +54,7 @@ type message struct {
 var roles = map[string]string{"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 func newCall(chat bool) *call {
-	return &call{chat: chat, options: infer.Options{Sampling: infer.Sampling{Temperature: 1, TopP: 1, TypicalP: 1, RepetitionPenalty: 1}}}
+	return &call{chat: chat, maxTokensName: "max_tokens", options: infer.Options{Sampling: infer.Sampling{Temperature: 1, TopP: 1, TypicalP: 1, RepetitionPenalty: 1}}}
 }
 
 // parseCall decodes the body of a request and checks what depends on several fields.
@@ -102,7 +103,7 @@ func (c *call) complete(limit int) error {
 	}
 	if limit > 0 && o.MaxTokens > limit {
 		if c.maxTokensGiven {
-			return refused("max_tokens", "max_tokens: %d: expected at most %d, this server's limit", o.MaxTokens, limit)
+			return refused(c.maxTokensName, "%s: %d: expected at most %d, this server's limit", c.maxTokensName, o.MaxTokens, limit)
 		}
 		o.MaxTokens = limit
 	}

@@ -45,7 +45,7 @@ type Config struct {
 	PrefixReuse      bool   `json:"prefix_reuse"`
 
 	MaxBodyBytes    Size `json:"max_body_bytes"`
-	MaxPrompts      int  `json:"max_prompts"`
+	MaxChoices      int  `json:"max_choices"`
 	MaxPromptTokens int  `json:"max_prompt_tokens"`
 	MaxTokens       int  `json:"max_tokens"`
 
@@ -70,7 +70,7 @@ var usageOf = map[string]string{
 	"max_running": "most texts that are written together", "max_waiting": "most requests that wait; more get 503", "max_waiting_tokens": "most prompt tokens that wait; more get 503",
 	"token_budget": "most rows that enter the model at once", "cache_bytes": "most memory for keys and values", "cache_format": "what keys and values are kept as: fp32, bf16, int8",
 	"prefix_reuse":   "keys and values of a prompt's beginning are kept for later prompts",
-	"max_body_bytes": "largest body of a request", "max_prompts": "most prompts of a request", "max_prompt_tokens": "longest prompt (0: what the context holds)",
+	"max_body_bytes": "largest body of a request", "max_choices": "most choices of a request: its prompts times n", "max_prompt_tokens": "longest prompt (0: what the context holds)",
 	"max_tokens": "most tokens that a request may ask for (0: what the context holds)", "request_timeout": "for a whole request (0s: no limit)",
 	"read_header_timeout": "for the header of a request", "read_timeout": "for the body of a request", "write_timeout": "for each write to a client that reads slowly",
 	"idle_timeout": "for a connection without a request", "drain_timeout": "for running requests behind SIGTERM",
@@ -82,7 +82,7 @@ func DefaultConfig() Config {
 	e, o := infer.DefaultEngineOptions(), DefaultOptions()
 	return Config{
 		Weights: "auto", Listen: "127.0.0.1:8080", MaxRunning: e.MaxRunning, MaxWaiting: e.MaxWaiting, MaxWaitingTokens: e.MaxWaitingTokens, TokenBudget: e.TokenBudget,
-		CacheBytes: Size(e.CacheBytes), CacheFormat: string(e.CacheFormat), PrefixReuse: e.PrefixReuse, MaxBodyBytes: Size(o.MaxBodyBytes), MaxPrompts: o.MaxPrompts,
+		CacheBytes: Size(e.CacheBytes), CacheFormat: string(e.CacheFormat), PrefixReuse: e.PrefixReuse, MaxBodyBytes: Size(o.MaxBodyBytes), MaxChoices: o.MaxChoices,
 		RequestTimeout: Duration(o.RequestTimeout), ReadHeaderTimeout: Duration(10 * time.Second), ReadTimeout: Duration(o.ReadTimeout), WriteTimeout: Duration(o.WriteTimeout),
 		IdleTimeout: Duration(2 * time.Minute), DrainTimeout: Duration(30 * time.Second), LogLevel: "info", LogFormat: "json",
 	}
@@ -200,7 +200,7 @@ func (c *Config) Validate() error {
 		key         string
 		value, last int
 	}{
-		{"max_body_bytes", int(c.MaxBodyBytes), 1}, {"max_prompts", c.MaxPrompts, 1}, {"max_prompt_tokens", c.MaxPromptTokens, 0}, {"max_tokens", c.MaxTokens, 0},
+		{"max_body_bytes", int(c.MaxBodyBytes), 1}, {"max_choices", c.MaxChoices, 1}, {"max_prompt_tokens", c.MaxPromptTokens, 0}, {"max_tokens", c.MaxTokens, 0},
 		{"threads", c.Threads, 0}, {"request_timeout", int(c.RequestTimeout), 0}, {"read_header_timeout", int(c.ReadHeaderTimeout), 1}, {"read_timeout", int(c.ReadTimeout), 1},
 		{"write_timeout", int(c.WriteTimeout), 1}, {"idle_timeout", int(c.IdleTimeout), 1}, {"drain_timeout", int(c.DrainTimeout), 0},
 	} {
@@ -236,7 +236,7 @@ func (c *Config) ModelOptions() ModelOptions {
 // Options are the limits of the server.
 func (c *Config) Options() Options {
 	return Options{
-		MaxBodyBytes: int64(c.MaxBodyBytes), MaxPrompts: c.MaxPrompts, MaxPromptTokens: c.MaxPromptTokens, MaxTokens: c.MaxTokens, RequestTimeout: time.Duration(c.RequestTimeout),
+		MaxBodyBytes: int64(c.MaxBodyBytes), MaxChoices: c.MaxChoices, MaxPromptTokens: c.MaxPromptTokens, MaxTokens: c.MaxTokens, RequestTimeout: time.Duration(c.RequestTimeout),
 		ReadTimeout: time.Duration(c.ReadTimeout), WriteTimeout: time.Duration(c.WriteTimeout), Keys: c.APIKeys, CORSOrigins: c.CORSOrigins,
 	}
 }

@@ -13,7 +13,7 @@ var sharedFields = []field{
 	{"model", standard, "a name that /v1/models lists, or `default`; may be left out", into(func(c *call) *string { return &c.model })},
 	{"temperature", standard, "0 (the best token) to 100; 1", into(func(c *call) *float64 { return &c.options.Temperature })},
 	{"top_p", standard, "above 0, up to 1; 1", into(func(c *call) *float64 { return &c.options.TopP })},
-	{"n", standard, "texts for a prompt, 1 to 128; 1", (*call).setN},
+	{"n", standard, "choices for a prompt, 1 to 128; 1", (*call).setN},
 	{"stop", standard, "a text or a list of up to 4; they are not part of the answer", (*call).setStop},
 	{"seed", standard, "one seed, one text; drawn where it is left out", (*call).setSeed},
 	{"presence_penalty", standard, "-2 to 2; 0", into(func(c *call) *float64 { return &c.options.PresencePenalty })},
@@ -51,7 +51,7 @@ var completionFields = append([]field{
 // chatFields are those of /v1/chat/completions.
 var chatFields = append([]field{
 	{"messages", standard, "roles system, developer (read as system), user, assistant; content a text or a list of parts of type text", (*call).setMessages},
-	{"max_completion_tokens", standard, "left out: until the context is full, or the server's limit", (*call).setMaxTokens},
+	{"max_completion_tokens", standard, "left out: until the context is full, or the server's limit", (*call).setMaxCompletionTokens},
 	{"max_tokens", standard, "the older name of max_completion_tokens", (*call).setMaxTokens},
 	{"logprobs", standard, "true: log probabilities of the tokens", into(func(c *call) *bool { return &c.options.LogProbs })},
 	{"top_logprobs", standard, "0 to 100: so many of the best tokens beside each; needs `logprobs`", into(func(c *call) *int { return &c.options.TopLogProbs })},
@@ -241,6 +241,11 @@ func (c *call) setMaxTokens(v json.RawMessage) error {
 	}
 	c.options.MaxTokens, c.maxTokensGiven = n, true
 	return nil
+}
+
+func (c *call) setMaxCompletionTokens(v json.RawMessage) error {
+	c.maxTokensName = "max_completion_tokens"
+	return c.setMaxTokens(v)
 }
 
 func (c *call) setLogprobs(v json.RawMessage) error {

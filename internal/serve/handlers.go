@@ -123,8 +123,9 @@ func (s *Server) healthz(x *exchange) error {
 // readyz tells whether new requests are taken.
 func (s *Server) readyz(x *exchange) error {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.draining {
+	draining := s.draining
+	s.mu.RUnlock()
+	if draining {
 		return overloaded("stopping", "the server is stopping")
 	}
 	writeJSON(x.w, http.StatusOK, map[string]string{"status": "ready"})

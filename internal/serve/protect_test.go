@@ -113,7 +113,7 @@ func TestKeys(t *testing.T) {
 // TestRefusals: what is no good request gets its status, an error in OpenAI's form, and nothing of the server's inside.
 func TestRefusals(t *testing.T) {
 	s := smallServer(t, func(m *ModelOptions, o *Options) {
-		o.MaxBodyBytes, o.MaxPromptTokens, o.MaxTokens, o.MaxPrompts = 4000, 100, 50, 3
+		o.MaxBodyBytes, o.MaxPromptTokens, o.MaxTokens, o.MaxChoices = 4000, 100, 50, 3
 	})
 	long := strings.Repeat("fox ", 500)
 	for _, c := range []struct {

@@ -104,6 +104,9 @@ func (d *daemon) reload() {
 	d.log.Info("reloaded", "model", d.server.Path())
 }
 
+// lastWords is how long clients have to be told that their requests were ended.
+const lastWords = time.Second
+
 // drain ends the server behind its running requests.
 func (d *daemon) drain(s os.Signal, signals <-chan os.Signal) error {
 	d.log.Info("draining", "signal", s.String(), "drain_timeout", d.config.DrainTimeout.String())
@@ -120,8 +123,10 @@ func (d *daemon) drain(s os.Signal, signals <-chan os.Signal) error {
 		}
 	}()
 	err := d.server.Drain(ctx)
+	cut := time.AfterFunc(lastWords, func() { d.http.Close() }) // clients that neither send nor read
+	defer cut.Stop()
 	err = errors.Join(err, d.server.Close()) // ends what still runs, whose clients are told
-	last, done := context.WithTimeout(context.Background(), time.Second)
+	last, done := context.WithTimeout(context.Background(), lastWords)
 	defer done()
 	if d.http.Shutdown(last) != nil {
 		d.http.Close()

@@ -20,7 +20,7 @@ import (
 // Options are the limits of a server, and what it serves beside the model.
 type Options struct {
 	MaxBodyBytes    int64         // of a request
-	MaxPrompts      int           // of a request
+	MaxChoices      int           // of a request: its prompts times n
 	MaxPromptTokens int           // of a prompt; 0: as many as the context has
 	MaxTokens       int           // that a request may ask for; 0: as many as the context has
 	RequestTimeout  time.Duration // for a whole request; 0: none
@@ -34,7 +34,7 @@ type Options struct {
 
 // DefaultOptions serve some dozens of clients.
 func DefaultOptions() Options {
-	return Options{MaxBodyBytes: 8 << 20, MaxPrompts: 128, RequestTimeout: 10 * time.Minute, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}
+	return Options{MaxBodyBytes: 8 << 20, MaxChoices: 128, RequestTimeout: 10 * time.Minute, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}
 }
 
 // Server serves one model at a time. Its methods may be called by any goroutine.

@@ -90,19 +90,14 @@ func lastLine(err error) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// strftime formats a date by the verbs that templates use.
+// verbs are those of strftime that templates use, and what Go calls them.
+var verbs = map[string]string{"%d": "02", "%m": "01", "%b": "Jan", "%B": "January", "%Y": "2006", "%y": "06", "%H": "15", "%I": "03", "%M": "04", "%S": "05", "%p": "PM", "%A": "Monday", "%a": "Mon"}
+
+// strftime formats a date. A verb that it does not know stays as it is.
 func strftime(t time.Time, layout string) string {
-	var b strings.Builder
-	verbs := map[byte]string{'d': "02", 'm': "01", 'b': "Jan", 'B': "January", 'Y': "2006", 'y': "06", 'H': "15", 'M': "04", 'S': "05", 'A': "Monday", 'a': "Mon", 'p': "PM", 'I': "03"}
-	for i := 0; i < len(layout); i++ {
-		if format, ok := "", false; layout[i] == '%' && i+1 < len(layout) {
-			if format, ok = verbs[layout[i+1]]; ok {
-				b.WriteString(t.Format(format))
-				i++
-				continue
-			}
-		}
-		b.WriteByte(layout[i])
+	pairs := []string{"%%", "%"}
+	for verb, format := range verbs {
+		pairs = append(pairs, verb, t.Format(format))
 	}
-	return b.String()
+	return strings.NewReplacer(pairs...).Replace(layout)
 }

@@ -57,7 +57,7 @@ func TestTemplateRefusals(t *testing.T) {
 
 func TestStrftime(t *testing.T) {
 	at := time.Date(2024, time.July, 6, 15, 4, 5, 0, time.UTC)
-	if got := strftime(at, "%d %b %Y, %H:%M:%S 100%"); got != "06 Jul 2024, 15:04:05 100%" {
+	if got := strftime(at, "%d %b %Y, %H:%M:%S %q 100%%"); got != "06 Jul 2024, 15:04:05 %q 100%" {
 		t.Errorf("got %q", got)
 	}
 }
