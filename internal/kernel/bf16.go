@@ -137,6 +137,9 @@ func (c *CPU) weightProduct(dw, dy, x []float32, n, in, out int) {
 	}
 }
 
+// packPart is rows of a weight that are rounded ahead of the panels they fill.
+const packPart = 64 * 32
+
 // PackBF16 lays out w[out,in], rounded to bfloat16, for LinearBF16. Where p is not nil its memory is used again.
 func (c *CPU) PackBF16(p *Packed, w []float32, in, out int) *Packed {
 	defer c.Done(c.Start(), packWork(in, out))
@@ -146,11 +149,10 @@ func (c *CPU) PackBF16(p *Packed, w []float32, in, out int) *Packed {
 		c.roundPairs(p.panels, w, out, in)
 		return p
 	}
-	const part = 64 * 32 // rows that are rounded ahead of the panels they fill
 	pairs := even(in) / 2
 	p.panels = grow(p.panels, AVX512BF16.packedLen(out, pairs))
-	for j := 0; j < out; j += part {
-		n := min(part, out-j)
+	for j := 0; j < out; j += packPart {
+		n := min(packPart, out-j)
 		c.task.packedA = grow(c.task.packedA, n*pairs)
 		c.roundPairs(c.task.packedA, w[j*in:], n, in)
 		c.pack(p.panels[j*pairs:], operandB{c.task.packedA, pairs, true}, n, pairs)

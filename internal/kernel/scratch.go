@@ -3,37 +3,62 @@ package kernel
 // Shape is that of the products, forward and backward, of n rows with a matrix w[out,in].
 type Shape struct{ N, In, Out int }
 
-// Scratch is how many bytes this CPU lays out of the operands of such products, whose rows are bfloat16 where the CPU has units for it.
-func (c *CPU) Scratch(bf16 bool, shapes ...Shape) int64 {
+// Operands is how the operands of products come.
+type Operands int
+
+// The ways.
+const (
+	FloatOperands   Operands = iota // float32 products
+	RoundedOperands                 // bfloat16 products that round float32 rows
+	RowOperands                     // bfloat16 products of rows that are bfloat16 already
+)
+
+// Scratch is how many bytes this CPU lays out of the operands of such products. Where it has no units for bfloat16 they are float32 products.
+func (c *CPU) Scratch(o Operands, shapes ...Shape) int64 {
 	if c.level == Generic {
 		return 0
 	}
-	packed, packedA := 0, 0
+	var most [4]int
 	for _, s := range shapes {
-		b, a := c.packedSizes(s)
-		if bf16 && c.bf16 {
-			b, a = packedSizesBF16(s)
+		sizes := c.packedSizes(s)
+		if o != FloatOperands && c.bf16 {
+			sizes = packedSizesBF16(s, o == RoundedOperands)
 		}
-		packed, packedA = max(packed, b), max(packedA, a)
+		for i, n := range sizes {
+			most[i] = max(most[i], n)
+		}
 	}
-	return 4 * int64(packed+packedA+c.pool.Workers()*c.level.tall()*(blockK+align))
+	values := c.pool.Workers() * c.level.tall() * (blockK + align)
+	for _, n := range most {
+		values += n
+	}
+	return 4 * int64(values)
 }
 
-// packedSizes is how many values of both operands are packed at once.
-func (c *CPU) packedSizes(s Shape) (packed, packedA int) {
+// packedSizes is how many values of each operand are laid out at once: packed and packedA, and two more of products that round.
+func (c *CPU) packedSizes(s Shape) (sizes [4]int) {
+	k, tall := max(min(s.N, partK), 1), c.level.tall()
 	cols, depth := parts(s.Out, s.In)
-	packed = c.level.packedLen(cols, depth)
+	sizes[0] = max(c.level.packedLen(cols, depth), c.level.packedLen(s.In, k))
 	cols, depth = parts(s.In, s.Out)
-	packed = max(packed, c.level.packedLen(cols, depth))
-	k, tall := min(s.N, partK), c.level.tall()
-	packed = max(packed, c.level.packedLen(s.In, k))
-	return packed, min(s.Out+tall-1, max(partN/max(k, 1), tall)) / tall * tall * k
+	sizes[0] = max(sizes[0], c.level.packedLen(cols, depth))
+	sizes[1] = packedRows(s.Out, k, tall)
+	return sizes
 }
+
+// packedRows is how many values a part of a gradient's m rows takes in tiles, k deep.
+func packedRows(m, k, tile int) int { return min((m+tile-1)/tile, max(partN/k/tile, 1)) * tile * k }
 
 // packedSizesBF16 is packedSizes of products of bfloat16, in words.
-func packedSizesBF16(s Shape) (packed, packedA int) {
-	pairs, tile := even(min(s.N, partK))/2, AVX512BF16.tallest()
-	return AVX512BF16.packedLen(s.In, pairs), max(words(s.N, max(s.In, s.Out)), (s.Out+tile-1)/tile*tile*pairs)
+func packedSizesBF16(s Shape, round bool) (sizes [4]int) {
+	pairs := max(even(min(s.N, 2*partK))/2, 1)
+	sizes[0] = AVX512BF16.packedLen(s.In, pairs)
+	sizes[1] = max(packedRows(s.Out, pairs, AVX512BF16.tallest()), words(min(s.Out, packPart), s.In))
+	if round {
+		sizes[1] = max(sizes[1], words(s.N, max(s.In, s.Out)))
+		sizes[2], sizes[3] = words(s.N, s.Out), words(s.N, s.In)
+	}
+	return sizes
 }
 
 // AttentionScratch is how many bytes attention and its backward take for so many causal sequences of n tokens each, in bfloat16 where that is asked for and

@@ -44,7 +44,14 @@ func KernelBytes(c *Config, cpu *kernel.CPU, sequences, context int, dtype Dtype
 		rows = n * c.MoE.ExpertsPerToken / c.MoE.NumExperts
 	}
 	bf16 := dtype == BF16 && cpu.HasBF16()
-	size := cpu.Scratch(bf16, kernel.Shape{N: headRows(n, c.VocabSize), In: d, Out: c.VocabSize}, kernel.Shape{N: rows, In: d, Out: 2 * ffn}, kernel.Shape{N: rows, In: ffn, Out: d},
+	operands := kernel.FloatOperands
+	switch {
+	case bf16 && c.rounds(dtype):
+		operands = kernel.RowOperands
+	case bf16:
+		operands = kernel.RoundedOperands
+	}
+	size := cpu.Scratch(operands, kernel.Shape{N: headRows(n, c.VocabSize), In: d, Out: c.VocabSize}, kernel.Shape{N: rows, In: d, Out: 2 * ffn}, kernel.Shape{N: rows, In: ffn, Out: d},
 		kernel.Shape{N: n, In: d, Out: c.QueryDim() + 2*c.KVDim()}, kernel.Shape{N: n, In: c.QueryDim(), Out: d})
 	if bf16 {
 		size += packedBytes(c)
