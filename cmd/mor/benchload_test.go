@@ -2,15 +2,19 @@ package main
 
 import (
 	"encoding/json"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"mor/internal/infer"
 	"mor/internal/load"
 	"mor/internal/load/loadtest"
 	"mor/internal/memory"
+	"mor/internal/serve"
+	"mor/internal/serve/servetest"
 )
 
 func TestBenchServe(t *testing.T) {
@@ -69,6 +73,37 @@ func TestBenchServeRefuses(t *testing.T) {
 	} {
 		if _, err := command(append([]string{"bench", "serve"}, strings.Fields(c.args)...)...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, expected %s", c.args, err, c.want)
+		}
+	}
+}
+
+// TestBenchServeOfServer: against the server itself, cancelled and malformed requests included, every answer is that of the request alone.
+func TestBenchServeOfServer(t *testing.T) {
+	m := serve.ModelOptions{Path: servetest.Folder(t, "expert", 1), Weights: "auto", Threads: 1, Engine: infer.DefaultEngineOptions()}
+	s, err := serve.New(m, serve.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := httptest.NewServer(s)
+	t.Cleanup(func() {
+		h.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, more := range [][]string{nil, {"--chat"}, {"--rate", "200"}} {
+		args := append([]string{"bench", "serve", h.URL, "--requests", "60", "--concurrency", "16", "--prompt-tokens", "2-20", "--max-tokens", "1-24", "--prompts", "12",
+			"--cancel-share", "0.1", "--malformed-share", "0.1", "--verify", "--json"}, more...)
+		text, err := command(args...)
+		if err != nil {
+			t.Fatalf("%v: %v: %s", more, err, text)
+		}
+		var r load.Report
+		if err := json.Unmarshal([]byte(text), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Completed < 40 || r.Malformed == 0 || r.Verified.Completed != r.Completed || r.Server.NumRecursion != 3 || r.Server.Routing != "causal" || r.MeanDepth <= 0 || r.PromptTokens == 0 {
+			t.Errorf("%v: %s", more, text)
 		}
 	}
 }
