@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,14 @@ func (b *loadBench) run(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	var p progress
-	r, err := load.Drive(ctx, b.o, func(done, total int) { p.say("requests", int64(done), int64(total)) })
+	started := time.Now()
+	r, err := load.Drive(ctx, b.o, func(done, total int) {
+		if total > 0 {
+			p.say("requests", int64(done), int64(total))
+		} else {
+			p.say("seconds", int64(time.Since(started).Seconds()), int64(b.o.Duration.Seconds()))
+		}
+	})
 	p.finish()
 	if r == nil {
 		return err

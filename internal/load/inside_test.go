@@ -71,6 +71,23 @@ func TestLengths(t *testing.T) {
 	}
 }
 
+// FuzzLengths: what is read can be written, read again, and drawn from.
+func FuzzLengths(f *testing.F) {
+	for _, s := range []string{"64", "16-128", "64~16", "1~1e300", "-1", "1-", "~", "1048576", "0x10", "1~Inf"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		l, err := ParseLengths(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseLengths(l.String())
+		if n := l.draw(rand.New(rand.NewPCG(1, 2))); err != nil || again != l || n < 1 || n > maxLength {
+			t.Errorf("%q: %v, again %v, %v, drew %d", s, l, again, err, n)
+		}
+	})
+}
+
 // TestMalformed: no malformed request can be understood, and all kinds are drawn.
 func TestMalformed(t *testing.T) {
 	for _, chat := range []bool{false, true} {
