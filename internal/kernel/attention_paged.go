@@ -65,7 +65,7 @@ func (t *pagedTask) runPaged(c *CPU) {
 	if b.kernels.few(queries / len(b.blocks)) {
 		t.heads = min(maxPanels, max(1, t.a.K*len(b.blocks)/c.pool.Workers()))
 	}
-	const worth = 512 // keys of a range that pays for handing it over
+	const worth = 128 // keys of a range that pays for handing it over
 	c.pool.Run(t.items(), worth*len(b.blocks)/max(keys*t.heads, 1), t)
 }
 
@@ -97,7 +97,14 @@ func (t *pagedTask) pagedBlock(s *attentionScratch, b queryBlock, g, gEnd int, t
 		}
 	}
 	keys := panels[len(panels)-1].keys
+	few := kernels.few(b.queries)
+	if few {
+		t.fetch(table, 0, keys, g, gEnd)
+	}
 	for base := 0; base < keys; base += keyTile {
+		if few {
+			t.fetch(table, base+keyTile, keys, g, gEnd)
+		}
 		for i := range panels {
 			p := &panels[i]
 			if n := min(keyTile, p.keys-base); n > 0 {
@@ -111,6 +118,16 @@ func (t *pagedTask) pagedBlock(s *attentionScratch, b queryBlock, g, gEnd int, t
 			p.shrink[lane] = 1 / p.l[lane]
 		}
 		p.scatter(t.o, p.oT, s.rows, p.shrink[:], t.a.H*e, kernels)
+	}
+}
+
+// fetch has the memory bring a tile of keys, from base on, and their values, of the kv heads [g, gEnd): few queries wait for little else.
+func (t *pagedTask) fetch(table []int32, base, keys, g, gEnd int) {
+	for end := min(base+keyTile, keys); base < end; {
+		page, entry := base/t.pages.Size, base%t.pages.Size
+		n := min(t.pages.Size-entry, end-base)
+		t.pages.fetch(table[page], entry, n, g, gEnd, t.buf.kernels.prefetch)
+		base += n
 	}
 }
 

@@ -123,6 +123,7 @@ type tasks struct {
 	gather      gatherTask
 	panel       panelTask
 	float       floatTask
+	sweep       sweep
 	attention   attentionTask
 	paged       pagedTask
 

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"math"
+	"unsafe"
 
 	"mor/internal/half"
 	"mor/internal/memory"
@@ -108,6 +109,22 @@ func (p *Pages) CopyEntries(to int32, toEntry int, from int32, fromEntry, n int)
 		case PageInt8:
 			copy(p.i[x][a:a+m], p.i[x][b:b+m])
 			copy(p.scale[x][a/p.heads.E:(a+m)/p.heads.E], p.scale[x][b/p.heads.E:(b+m)/p.heads.E])
+		}
+	}
+}
+
+// fetch has the memory bring the kv heads [g, gEnd) of n entries of a page.
+func (p *Pages) fetch(page int32, entry, n, g, gEnd int, prefetch func(p *float32, rows, stride, bytes int)) {
+	e, width := p.heads.E, p.heads.K*p.heads.E
+	at, values := (int(page)*p.Size+entry)*width+g*e, (gEnd-g)*e
+	for x := range 2 {
+		switch p.Format {
+		case PageFP32:
+			prefetch(&p.f[x][at], n, 4*width, 4*values)
+		case PageBF16:
+			prefetch((*float32)(unsafe.Pointer(&p.h[x][at])), n, 2*width, 2*values)
+		case PageInt8:
+			prefetch((*float32)(unsafe.Pointer(&p.i[x][at])), n, width, values)
 		}
 	}
 }

@@ -40,9 +40,9 @@ func (c *CPU) project(y, x []float32, ws []*Matrix, n, ldy int, acc bool) {
 			t.scratch = make([]panelScratch, c.pool.Workers())
 		}
 	}
-	*t = panelTask{y: y, a: &c.task.activations, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), tiles: t.tiles, scratch: t.scratch, level: c.level, vnni: c.vnni}
-	items := t.panels * ((n + rowBlock - 1) / rowBlock)
-	c.pool.Run(items, panelGrain(items, c.pool.Workers()), t)
+	*t = panelTask{y: y, a: &c.task.activations, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), tiles: t.tiles, scratch: t.scratch, level: c.level, vnni: c.vnni, sweep: &c.task.sweep}
+	parts := t.sweep.begin(t.panels*((n+rowBlock-1)/rowBlock), c.pool.Workers())
+	c.pool.Run(parts, 1, t)
 	t.y, t.w = nil, nil
 }
 
@@ -56,9 +56,6 @@ func panelsOf(ws []*Matrix) int {
 
 // Panels is how many panels so many outputs take.
 func Panels(out int) int { return (out + panelOut - 1) / panelOut }
-
-// panelGrain is how many panels a worker takes at once: neighbours, so that it reads memory in order, and few enough that all end together.
-func panelGrain(panels, workers int) int { return max(1, panels/(workers*4)) }
 
 // projectWork is a product of n rows with matrices side by side.
 func projectWork(ws []*Matrix, n int) Work {

@@ -19,6 +19,7 @@ type floatTask struct {
 	level  Level
 	edge   []edgeTile // by worker
 	pairs  []float32  // [n][in/2] words: x in bfloat16, where products of pairs want it
+	sweep  *sweep     // over the panels, for each block of rows
 }
 
 // floatRows is the number of rows that pass a panel before the next panel.
@@ -27,22 +28,24 @@ const floatRows = 112
 // projectFloat is project for types that need no integers.
 func (c *CPU) projectFloat(y, x []float32, ws []*Matrix, n, ldy int, acc bool) {
 	t := &c.task.float
-	*t = floatTask{y: y, x: x, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), level: c.level, edge: c.edgeTiles()}
+	*t = floatTask{y: y, x: x, w: ws, n: n, ldy: ldy, acc: acc, panels: panelsOf(ws), level: c.level, edge: c.edgeTiles(), sweep: &c.task.sweep}
 	if c.bf16 && ws[0].Type == quant.BF16 {
 		c.task.packedA = grow(c.task.packedA, words(n, ws[0].In))
 		c.roundPairs(c.task.packedA, x, n, ws[0].In)
 		t.pairs = c.task.packedA
 	}
-	items := t.panels * ((n + floatRows - 1) / floatRows)
-	c.pool.Run(items, panelGrain(items, c.pool.Workers()), t)
+	parts := t.sweep.begin(t.panels*((n+floatRows-1)/floatRows), c.pool.Workers())
+	c.pool.Run(parts, 1, t)
 	*t = floatTask{}
 }
 
-func (t *floatTask) Do(worker, lo, hi int) {
-	for item := lo; item < hi; item++ {
-		from := item / t.panels * floatRows
-		w, panel, col := findPanel(t.w, item%t.panels)
-		t.panel(w, panel, col, from, min(from+floatRows, t.n), &t.edge[worker])
+func (t *floatTask) Do(worker, part, _ int) {
+	for lo, hi := t.sweep.take(part); lo < hi; lo, hi = t.sweep.take(part) {
+		for item := lo; item < hi; item++ {
+			from := item / t.panels * floatRows
+			w, panel, col := findPanel(t.w, item%t.panels)
+			t.panel(w, panel, col, from, min(from+floatRows, t.n), &t.edge[worker])
+		}
 	}
 }
 

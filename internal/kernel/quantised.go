@@ -152,17 +152,20 @@ type panelTask struct {
 	scratch []panelScratch                // by worker
 	level   Level
 	vnni    bool
+	sweep   *sweep // over the panels, for each block of rows
 }
 
 // panelScratch is the widened weights of a block, for levels that want them.
 type panelScratch [8*2*groupBytes + 3*4*panelOut]byte
 
-func (t *panelTask) Do(worker, lo, hi int) {
-	for item := lo; item < hi; item++ {
-		from := item / t.panels * rowBlock
-		w, panel, col := findPanel(t.w, item%t.panels)
-		for i := from; i < min(from+rowBlock, t.n); i += rowTile {
-			t.tile(worker, w, panel, col, i, min(i+rowTile, from+rowBlock, t.n))
+func (t *panelTask) Do(worker, part, _ int) {
+	for lo, hi := t.sweep.take(part); lo < hi; lo, hi = t.sweep.take(part) {
+		for item := lo; item < hi; item++ {
+			from := item / t.panels * rowBlock
+			w, panel, col := findPanel(t.w, item%t.panels)
+			for i := from; i < min(from+rowBlock, t.n); i += rowTile {
+				t.tile(worker, w, panel, col, i, min(i+rowTile, from+rowBlock, t.n))
+			}
 		}
 	}
 }
