@@ -161,7 +161,7 @@ func (s *stepper) flops(context int) (float64, error) {
 
 func (s *stepper) forward() {
 	s.step++
-	memory.Zero(s.grads)
+	s.m.ClearGradients(s.tape, s.grads)
 	s.err = s.m.Forward(s.tape, s.batch, model.Mode{Routing: model.TopK, Training: true, Step: s.step}, true)
 }
 

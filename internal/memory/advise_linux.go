@@ -17,3 +17,9 @@ func advise(p unsafe.Pointer, n uintptr) {
 func discard(p unsafe.Pointer, n uintptr) bool {
 	return unix.Madvise(unsafe.Slice((*byte)(p), n), unix.MADV_DONTNEED) == nil
 }
+
+// move puts the huge page at src in the place of the one at dst, and leaves an empty one at src.
+func move(dst, src unsafe.Pointer) bool {
+	at, err := unix.MremapPtr(src, hugePage, dst, hugePage, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED|unix.MREMAP_DONTUNMAP)
+	return err == nil && at == dst
+}

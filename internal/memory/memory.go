@@ -43,6 +43,35 @@ func Release[T any](s []T) {
 	}
 }
 
+// PageLen is how many values of T a huge page holds.
+func PageLen[T any]() int {
+	var v T
+	return hugePage / int(unsafe.Sizeof(v))
+}
+
+// Whole is the part of s that consists of whole huge pages.
+func Whole[T any](s []T) []T {
+	if len(s) == 0 {
+		return nil
+	}
+	size := unsafe.Sizeof(s[0])
+	at, whole := inside(unsafe.Pointer(&s[0]), uintptr(len(s))*size)
+	if at%size != 0 {
+		return nil
+	}
+	return s[at/size : (at+whole)/size]
+}
+
+// Move puts a huge page, values and all, in the place of another: memory changes its owner without a way through the system, which would clear it and may
+// have to fetch it from a host. The values of dst are lost; those of src are zeros, and it takes no memory until it is written to. It is false where the
+// system cannot, and nothing has changed then. Both are Whole and of PageLen values.
+func Move[T any](dst, src []T) bool {
+	if len(dst) != PageLen[T]() || len(src) != len(dst) {
+		return false
+	}
+	return move(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]))
+}
+
 // inside locates the whole huge pages in n bytes at p.
 func inside(p unsafe.Pointer, n uintptr) (at, whole uintptr) {
 	at = -uintptr(p) % hugePage

@@ -20,13 +20,12 @@ type mark struct{ chunk, used int }
 func (a *arena[T]) mark() mark     { return mark{a.chunk, a.used} }
 func (a *arena[T]) release(m mark) { a.chunk, a.used = m.chunk, m.used }
 
-// discard gives what lies between two marks in one chunk back to the system, and returns how many values that are.
-func (a *arena[T]) discard(from, to mark) int {
+// pages is the whole huge pages between two marks in one chunk.
+func (a *arena[T]) pages(from, to mark) []T {
 	if from.chunk != to.chunk {
-		return 0
+		return nil
 	}
-	memory.Release(a.chunks[from.chunk][from.used:to.used])
-	return to.used - from.used
+	return memory.Whole(a.chunks[from.chunk][from.used:to.used])
 }
 
 // reset makes all memory free again.

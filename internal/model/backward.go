@@ -1,5 +1,7 @@
 package model
 
+import "mor/internal/memory"
+
 // gradient is one backward pass.
 type gradient struct {
 	t           *Tape
@@ -7,7 +9,7 @@ type gradient struct {
 	norm        Norm
 	shared      [][]float32 // by KV slot: gradient of the keys and values that later recursions read
 	sharedArena *arena[float32]
-	surplus     int // values of the tape that may still be given up
+	room        int // gradients of layers that lie below have not been begun
 }
 
 // gradient starts a backward pass.
@@ -18,20 +20,60 @@ func (t *Tape) gradient(grads []float32, norm Norm) *gradient {
 	}
 	clear(g.shared)
 	g.sharedArena.reset()
-	g.t, g.w, g.norm, g.surplus = t, grads, norm, 0
-	if norm.Share == 1 {
-		g.surplus = t.m.Layout.inLayers()
+	g.t, g.w, g.norm, g.room = t, grads, norm, 0
+	if norm.Share == 1 && same(t.zeros, grads) {
+		g.room = t.m.Layout.norm.off
 	}
+	t.zeros, t.loans = nil, t.loans[:0]
 	return g
 }
 
-// giveUp returns the tape of a layer to the system once its backward is done, as much as the gradients of the layers take: where a step is one pass and
-// its gradients were not resident before, the two are never resident together.
+// begin is called before the gradients of a layer are added to.
+func (g *gradient) begin(l *Layer) { g.room = min(g.room, g.t.m.Layout.layers[l.Unique].inputNorm.off) }
+
+// giveUp moves the memory of a layer's tape, once its backward is done, to gradients that come next: where a step is one pass, the two are never resident
+// together.
 func (g *gradient) giveUp(lt *layerTape) {
-	if g.surplus > 0 {
-		g.surplus -= g.t.f.discard(lt.from, lt.to)
+	first, size := g.t.m.Layout.layers[0].inputNorm.off, memory.PageLen[float32]()
+	pages, room := g.t.f.pages(lt.from, lt.to), memory.Whole(g.w[min(first, g.room):g.room])
+	for ; len(pages) > 0 && len(room) > 0; pages = pages[size:] {
+		to := room[len(room)-size:]
+		if !memory.Move(to, pages[:size]) {
+			return
+		}
+		g.t.m.cpu.Clear(to)
+		room = room[:len(room)-size]
+		g.room = cap(g.w) - cap(to)
+		g.t.loans = append(g.t.loans, loan{pages[:size], g.room})
 	}
 }
+
+// loan is a huge page of the tape that became one of the gradients, from value at on.
+type loan struct {
+	tape []float32
+	at   int
+}
+
+// ClearGradients makes grads, a slab, all zeros before the passes of a step. What Backward moved there from the tape goes back to it: this must not come
+// between a forward pass and its backward. Memory that nothing was written to is not touched.
+func (m *Model) ClearGradients(t *Tape, grads []float32) {
+	t.zeros = grads
+	if !same(t.back.w, grads) {
+		memory.Zero(grads) // perhaps new
+		return
+	}
+	end := len(grads)
+	for _, l := range t.loans {
+		page := grads[l.at : l.at+len(l.tape)]
+		memory.Move(l.tape, page)
+		m.cpu.Clear(grads[l.at+len(page) : end])
+		end = l.at
+	}
+	m.cpu.Clear(grads[:end])
+	t.loans = t.loans[:0]
+}
+
+func same(a, b []float32) bool { return len(a) == len(b) && &a[0] == &b[0] }
 
 // Backward adds to grads, a slab, the gradients of the loss of the last forward pass, which must have been run with keep and with targets, and
 // fills l with the parts of that loss. A tape can go backward once.

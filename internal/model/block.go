@@ -173,6 +173,7 @@ func (m *Model) keptWidth(d int) int {
 func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
 	t, m, n, d := g.t, g.t.m, len(rows.Index), g.t.m.Config.HiddenSize
 	w := &m.Layout.layers[l.Unique]
+	g.begin(l)
 	entry := t.f.mark()
 	if l.Encoding >= 0 {
 		vector := t.encoding(l)

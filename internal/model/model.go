@@ -116,6 +116,8 @@ type Tape struct {
 	moe     []moeTotals // by expert
 	moeRows int         // rows of all layers together, which the load-balancing loss is a mean over
 	back    gradient
+	zeros   []float32 // what ClearGradients cleared and no backward has added to
+	loans   []loan    // what the last backward moved to the gradients, from the end of the slab on
 
 	replaying bool // backward computes again what forward did not keep
 }

@@ -157,11 +157,7 @@ func (t *Trainer) Step(r *Record) error {
 	*r = Record{Type: "step", Step: step, LR: o.schedule().At(step), Load: r.Load[:0]}
 	t.cuts = t.cuts[:0]
 	parts := o.Batch / o.MicroBatch
-	if parts == 1 {
-		memory.Zero(t.grads) // not resident until backward has given up as much of the tape
-	} else {
-		t.Model.CPU().Clear(t.grads)
-	}
+	t.Model.ClearGradients(t.tape, t.grads)
 	norm := model.Norm{Targets: o.Batch * o.Context, Share: 1 / float64(parts)}
 	mode := model.Mode{Routing: model.TopK, Training: true, Step: step}
 	for range parts {
