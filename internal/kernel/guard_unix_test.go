@@ -41,7 +41,7 @@ func guarded(t *testing.T, n int, start bool) []float32 {
 func TestVectorOperationsStayInsideTheirOperands(t *testing.T) {
 	for _, n := range []int{1, 3, 8, 9, 15, 16, 17, 31, 33, 64, 79, 576} {
 		for _, start := range []bool{true, false} {
-			v := make([][]float32, 5)
+			v := make([][]float32, 6)
 			for i := range v {
 				v[i] = guarded(t, n, start)
 			}

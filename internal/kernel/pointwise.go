@@ -43,11 +43,11 @@ func (c *CPU) SwiGLU(y, gu []float32, n, f int) {
 	*t = swigluTask{}
 }
 
-// SwiGLUBackward computes dgu[n,2f] from dy[n,f] and gu[n,2f]. dgu may be gu.
-func (c *CPU) SwiGLUBackward(dgu, dy, gu []float32, n, f int) {
-	defer c.Done(c.Start(), sweepWork("swiglu backward", 5*n*f))
+// SwiGLUBackward computes dgu[n,2f] from dy[n,f] and gu[n,2f], and y[n,f] again, which SwiGLU gave. dgu may be gu, and y may be dy.
+func (c *CPU) SwiGLUBackward(dgu, y, dy, gu []float32, n, f int) {
+	defer c.Done(c.Start(), sweepWork("swiglu backward", 6*n*f))
 	t := &c.task.dswiglu
-	*t = dswigluTask{c.level, dgu, dy, gu, f}
+	*t = dswigluTask{c.level, dgu, y, dy, gu, f}
 	c.pool.Run(n, rowGrain(f), t)
 	*t = dswigluTask{}
 }
@@ -125,15 +125,15 @@ func (t *swigluTask) Do(_, lo, hi int) {
 }
 
 type dswigluTask struct {
-	level       Level
-	dgu, dy, gu []float32
-	f           int
+	level          Level
+	dgu, y, dy, gu []float32
+	f              int
 }
 
 func (t *dswigluTask) Do(_, lo, hi int) {
 	for i := lo; i < hi; i++ {
 		gate, up := 2*i, 2*i+1
-		t.level.dswiglu(row(t.dgu, gate, t.f), row(t.dgu, up, t.f), row(t.dy, i, t.f), row(t.gu, gate, t.f), row(t.gu, up, t.f))
+		t.level.dswiglu(row(t.dgu, gate, t.f), row(t.dgu, up, t.f), row(t.y, i, t.f), row(t.dy, i, t.f), row(t.gu, gate, t.f), row(t.gu, up, t.f))
 	}
 }
 

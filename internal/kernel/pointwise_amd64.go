@@ -57,10 +57,10 @@ func ropeAVX2(x []float32, cos []float32, sin []float32, sign float32)
 //go:noescape
 func swigluAVX2(y []float32, gate []float32, up []float32)
 
-// dswigluAVX2 computes dgate = dy∘up∘silu′(gate) and dup = dy∘silu(gate).
+// dswigluAVX2 computes dgate = dy∘up∘silu′(gate), dup = dy∘silu(gate) and y = silu(gate)∘up.
 //
 //go:noescape
-func dswigluAVX2(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+func dswigluAVX2(dgate []float32, dup []float32, y []float32, dy []float32, gate []float32, up []float32)
 
 // maxOfAVX2 returns the largest of x, which has one; a NaN may be left out.
 //
@@ -142,10 +142,10 @@ func ropeAVX512(x []float32, cos []float32, sin []float32, sign float32)
 //go:noescape
 func swigluAVX512(y []float32, gate []float32, up []float32)
 
-// dswigluAVX512 computes dgate = dy∘up∘silu′(gate) and dup = dy∘silu(gate).
+// dswigluAVX512 computes dgate = dy∘up∘silu′(gate), dup = dy∘silu(gate) and y = silu(gate)∘up.
 //
 //go:noescape
-func dswigluAVX512(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+func dswigluAVX512(dgate []float32, dup []float32, y []float32, dy []float32, gate []float32, up []float32)
 
 // maxOfAVX512 returns the largest of x, which has one; a NaN may be left out.
 //

@@ -1445,21 +1445,22 @@ DATA cff800000<>+56(SB)/4, $0xff800000
 DATA cff800000<>+60(SB)/4, $0xff800000
 GLOBL cff800000<>(SB), RODATA|NOPTR, $64
 
-// func dswigluAVX2(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+// func dswigluAVX2(dgate []float32, dup []float32, y []float32, dy []float32, gate []float32, up []float32)
 // Requires: AVX, AVX2, FMA3
-TEXT ·dswigluAVX2(SB), NOSPLIT, $0-120
+TEXT ·dswigluAVX2(SB), NOSPLIT, $0-144
 	MOVQ dgate_base+0(FP), AX
 	MOVQ dup_base+24(FP), CX
-	MOVQ dy_base+48(FP), DX
-	MOVQ gate_base+72(FP), BX
-	MOVQ up_base+96(FP), SI
-	MOVQ dy_len+56(FP), DI
-	XORQ R8, R8
-	CMPQ DI, $0x00000020
+	MOVQ y_base+48(FP), DX
+	MOVQ dy_base+72(FP), BX
+	MOVQ gate_base+96(FP), SI
+	MOVQ up_base+120(FP), DI
+	MOVQ dy_len+80(FP), R8
+	XORQ R9, R9
+	CMPQ R8, $0x00000020
 	JLT  done55
 
 loop54:
-	VMOVUPS      (BX)(R8*1), Y0
+	VMOVUPS      (SI)(R9*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
 	VMINPS       Y1, Y2, Y1
@@ -1493,14 +1494,16 @@ loop54:
 	VFMADD213PS  c3f800000<>+0(SB), Y0, Y1
 	VMULPS       Y4, Y1, Y1
 	VMULPS       Y0, Y4, Y4
-	VMOVUPS      (DX)(R8*1), Y0
+	VMOVUPS      (BX)(R9*1), Y0
+	VMOVUPS      (DI)(R9*1), Y2
+	VMULPS       Y0, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y4, Y2, Y2
 	VMULPS       Y0, Y4, Y4
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      (SI)(R8*1), Y0
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y4, (CX)(R8*1)
-	VMOVUPS      Y1, (AX)(R8*1)
-	VMOVUPS      32(BX)(R8*1), Y0
+	VMOVUPS      Y4, (CX)(R9*1)
+	VMOVUPS      Y1, (AX)(R9*1)
+	VMOVUPS      Y2, (DX)(R9*1)
+	VMOVUPS      32(SI)(R9*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
 	VMINPS       Y1, Y2, Y1
@@ -1534,14 +1537,16 @@ loop54:
 	VFMADD213PS  c3f800000<>+0(SB), Y0, Y1
 	VMULPS       Y4, Y1, Y1
 	VMULPS       Y0, Y4, Y4
-	VMOVUPS      32(DX)(R8*1), Y0
+	VMOVUPS      32(BX)(R9*1), Y0
+	VMOVUPS      32(DI)(R9*1), Y2
+	VMULPS       Y0, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y4, Y2, Y2
 	VMULPS       Y0, Y4, Y4
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      32(SI)(R8*1), Y0
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y4, 32(CX)(R8*1)
-	VMOVUPS      Y1, 32(AX)(R8*1)
-	VMOVUPS      64(BX)(R8*1), Y0
+	VMOVUPS      Y4, 32(CX)(R9*1)
+	VMOVUPS      Y1, 32(AX)(R9*1)
+	VMOVUPS      Y2, 32(DX)(R9*1)
+	VMOVUPS      64(SI)(R9*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
 	VMINPS       Y1, Y2, Y1
@@ -1575,14 +1580,16 @@ loop54:
 	VFMADD213PS  c3f800000<>+0(SB), Y0, Y1
 	VMULPS       Y4, Y1, Y1
 	VMULPS       Y0, Y4, Y4
-	VMOVUPS      64(DX)(R8*1), Y0
+	VMOVUPS      64(BX)(R9*1), Y0
+	VMOVUPS      64(DI)(R9*1), Y2
+	VMULPS       Y0, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y4, Y2, Y2
 	VMULPS       Y0, Y4, Y4
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      64(SI)(R8*1), Y0
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y4, 64(CX)(R8*1)
-	VMOVUPS      Y1, 64(AX)(R8*1)
-	VMOVUPS      96(BX)(R8*1), Y0
+	VMOVUPS      Y4, 64(CX)(R9*1)
+	VMOVUPS      Y1, 64(AX)(R9*1)
+	VMOVUPS      Y2, 64(DX)(R9*1)
+	VMOVUPS      96(SI)(R9*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
 	VMINPS       Y1, Y2, Y1
@@ -1616,24 +1623,26 @@ loop54:
 	VFMADD213PS  c3f800000<>+0(SB), Y0, Y1
 	VMULPS       Y4, Y1, Y1
 	VMULPS       Y0, Y4, Y4
-	VMOVUPS      96(DX)(R8*1), Y0
+	VMOVUPS      96(BX)(R9*1), Y0
+	VMOVUPS      96(DI)(R9*1), Y2
+	VMULPS       Y0, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y4, Y2, Y2
 	VMULPS       Y0, Y4, Y4
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      96(SI)(R8*1), Y0
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y4, 96(CX)(R8*1)
-	VMOVUPS      Y1, 96(AX)(R8*1)
-	ADDQ         $0x00000080, R8
-	SUBQ         $0x00000020, DI
-	CMPQ         DI, $0x00000020
+	VMOVUPS      Y4, 96(CX)(R9*1)
+	VMOVUPS      Y1, 96(AX)(R9*1)
+	VMOVUPS      Y2, 96(DX)(R9*1)
+	ADDQ         $0x00000080, R9
+	SUBQ         $0x00000020, R8
+	CMPQ         R8, $0x00000020
 	JGE          loop54
 
 done55:
-	CMPQ DI, $0x00000010
+	CMPQ R8, $0x00000010
 	JLT  done57
 
 loop56:
-	VMOVUPS      (BX)(R8*1), Y0
+	VMOVUPS      (SI)(R9*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
 	VMINPS       Y1, Y2, Y1
@@ -1667,14 +1676,16 @@ loop56:
 	VFMADD213PS  c3f800000<>+0(SB), Y0, Y1
 	VMULPS       Y4, Y1, Y1
 	VMULPS       Y0, Y4, Y4
-	VMOVUPS      (DX)(R8*1), Y0
+	VMOVUPS      (BX)(R9*1), Y0
+	VMOVUPS      (DI)(R9*1), Y2
+	VMULPS       Y0, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y4, Y2, Y2
 	VMULPS       Y0, Y4, Y4
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      (SI)(R8*1), Y0
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y4, (CX)(R8*1)
-	VMOVUPS      Y1, (AX)(R8*1)
-	VMOVUPS      32(BX)(R8*1), Y0
+	VMOVUPS      Y4, (CX)(R9*1)
+	VMOVUPS      Y1, (AX)(R9*1)
+	VMOVUPS      Y2, (DX)(R9*1)
+	VMOVUPS      32(SI)(R9*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
 	VMINPS       Y1, Y2, Y1
@@ -1708,26 +1719,28 @@ loop56:
 	VFMADD213PS  c3f800000<>+0(SB), Y0, Y1
 	VMULPS       Y4, Y1, Y1
 	VMULPS       Y0, Y4, Y4
-	VMOVUPS      32(DX)(R8*1), Y0
+	VMOVUPS      32(BX)(R9*1), Y0
+	VMOVUPS      32(DI)(R9*1), Y2
+	VMULPS       Y0, Y1, Y1
+	VMULPS       Y2, Y1, Y1
+	VMULPS       Y4, Y2, Y2
 	VMULPS       Y0, Y4, Y4
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      32(SI)(R8*1), Y0
-	VMULPS       Y0, Y1, Y1
-	VMOVUPS      Y4, 32(CX)(R8*1)
-	VMOVUPS      Y1, 32(AX)(R8*1)
-	ADDQ         $0x00000040, R8
-	SUBQ         $0x00000010, DI
-	CMPQ         DI, $0x00000010
+	VMOVUPS      Y4, 32(CX)(R9*1)
+	VMOVUPS      Y1, 32(AX)(R9*1)
+	VMOVUPS      Y2, 32(DX)(R9*1)
+	ADDQ         $0x00000040, R9
+	SUBQ         $0x00000010, R8
+	CMPQ         R8, $0x00000010
 	JGE          loop56
 
 done57:
-	TESTQ        DI, DI
+	TESTQ        R8, R8
 	JZ           end58
-	LEAQ         tailMasks<>+0(SB), R9
-	NEGQ         DI
-	VMOVUPS      64(R9)(DI*4), Y0
-	VMOVUPS      96(R9)(DI*4), Y1
-	VMASKMOVPS   (BX)(R8*1), Y0, Y2
+	LEAQ         tailMasks<>+0(SB), R10
+	NEGQ         R8
+	VMOVUPS      64(R10)(R8*4), Y0
+	VMOVUPS      96(R10)(R8*4), Y1
+	VMASKMOVPS   (SI)(R9*1), Y0, Y2
 	VXORPS       c80000000<>+0(SB), Y2, Y3
 	VMOVUPS      c42b20000<>+0(SB), Y4
 	VMINPS       Y3, Y4, Y3
@@ -1761,14 +1774,16 @@ done57:
 	VFMADD213PS  c3f800000<>+0(SB), Y2, Y3
 	VMULPS       Y6, Y3, Y3
 	VMULPS       Y2, Y6, Y6
-	VMASKMOVPS   (DX)(R8*1), Y0, Y2
+	VMASKMOVPS   (BX)(R9*1), Y0, Y2
+	VMASKMOVPS   (DI)(R9*1), Y0, Y4
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y6, Y4, Y4
 	VMULPS       Y2, Y6, Y6
-	VMULPS       Y2, Y3, Y3
-	VMASKMOVPS   (SI)(R8*1), Y0, Y2
-	VMULPS       Y2, Y3, Y3
-	VMASKMOVPS   Y6, Y0, (CX)(R8*1)
-	VMASKMOVPS   Y3, Y0, (AX)(R8*1)
-	VMASKMOVPS   32(BX)(R8*1), Y1, Y0
+	VMASKMOVPS   Y6, Y0, (CX)(R9*1)
+	VMASKMOVPS   Y3, Y0, (AX)(R9*1)
+	VMASKMOVPS   Y4, Y0, (DX)(R9*1)
+	VMASKMOVPS   32(SI)(R9*1), Y1, Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y2
 	VMOVUPS      c42b20000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y2
@@ -1802,13 +1817,15 @@ done57:
 	VFMADD213PS  c3f800000<>+0(SB), Y0, Y2
 	VMULPS       Y5, Y2, Y2
 	VMULPS       Y0, Y5, Y5
-	VMASKMOVPS   32(DX)(R8*1), Y1, Y0
+	VMASKMOVPS   32(BX)(R9*1), Y1, Y0
+	VMASKMOVPS   32(DI)(R9*1), Y1, Y3
+	VMULPS       Y0, Y2, Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y5, Y3, Y3
 	VMULPS       Y0, Y5, Y5
-	VMULPS       Y0, Y2, Y2
-	VMASKMOVPS   32(SI)(R8*1), Y1, Y0
-	VMULPS       Y0, Y2, Y2
-	VMASKMOVPS   Y5, Y1, 32(CX)(R8*1)
-	VMASKMOVPS   Y2, Y1, 32(AX)(R8*1)
+	VMASKMOVPS   Y5, Y1, 32(CX)(R9*1)
+	VMASKMOVPS   Y2, Y1, 32(AX)(R9*1)
+	VMASKMOVPS   Y3, Y1, 32(DX)(R9*1)
 
 end58:
 	VZEROUPPER
@@ -3713,21 +3730,22 @@ end134:
 	VZEROUPPER
 	RET
 
-// func dswigluAVX512(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+// func dswigluAVX512(dgate []float32, dup []float32, y []float32, dy []float32, gate []float32, up []float32)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·dswigluAVX512(SB), NOSPLIT, $0-120
+TEXT ·dswigluAVX512(SB), NOSPLIT, $0-144
 	MOVQ dgate_base+0(FP), AX
 	MOVQ dup_base+24(FP), CX
-	MOVQ dy_base+48(FP), DX
-	MOVQ gate_base+72(FP), BX
-	MOVQ up_base+96(FP), SI
-	MOVQ dy_len+56(FP), DI
-	XORQ R8, R8
-	CMPQ DI, $0x00000020
+	MOVQ y_base+48(FP), DX
+	MOVQ dy_base+72(FP), BX
+	MOVQ gate_base+96(FP), SI
+	MOVQ up_base+120(FP), DI
+	MOVQ dy_len+80(FP), R8
+	XORQ R9, R9
+	CMPQ R8, $0x00000020
 	JLT  done136
 
 loop135:
-	VMOVUPS      (BX)(R8*1), Z0
+	VMOVUPS      (SI)(R9*1), Z0
 	VXORPS       c80000000<>+0(SB), Z0, Z1
 	VMOVUPS      c42b20000<>+0(SB), Z2
 	VMINPS       Z1, Z2, Z1
@@ -3754,14 +3772,16 @@ loop135:
 	VFMADD213PS  c3f800000<>+0(SB), Z0, Z1
 	VMULPS       Z3, Z1, Z1
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (DX)(R8*1), Z0
+	VMOVUPS      (BX)(R9*1), Z0
+	VMOVUPS      (DI)(R9*1), Z2
+	VMULPS       Z0, Z1, Z1
+	VMULPS       Z2, Z1, Z1
+	VMULPS       Z3, Z2, Z2
 	VMULPS       Z0, Z3, Z3
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      (SI)(R8*1), Z0
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z3, (CX)(R8*1)
-	VMOVUPS      Z1, (AX)(R8*1)
-	VMOVUPS      64(BX)(R8*1), Z0
+	VMOVUPS      Z3, (CX)(R9*1)
+	VMOVUPS      Z1, (AX)(R9*1)
+	VMOVUPS      Z2, (DX)(R9*1)
+	VMOVUPS      64(SI)(R9*1), Z0
 	VXORPS       c80000000<>+0(SB), Z0, Z1
 	VMOVUPS      c42b20000<>+0(SB), Z2
 	VMINPS       Z1, Z2, Z1
@@ -3788,24 +3808,26 @@ loop135:
 	VFMADD213PS  c3f800000<>+0(SB), Z0, Z1
 	VMULPS       Z3, Z1, Z1
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      64(DX)(R8*1), Z0
+	VMOVUPS      64(BX)(R9*1), Z0
+	VMOVUPS      64(DI)(R9*1), Z2
+	VMULPS       Z0, Z1, Z1
+	VMULPS       Z2, Z1, Z1
+	VMULPS       Z3, Z2, Z2
 	VMULPS       Z0, Z3, Z3
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      64(SI)(R8*1), Z0
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z3, 64(CX)(R8*1)
-	VMOVUPS      Z1, 64(AX)(R8*1)
-	ADDQ         $0x00000080, R8
-	SUBQ         $0x00000020, DI
-	CMPQ         DI, $0x00000020
+	VMOVUPS      Z3, 64(CX)(R9*1)
+	VMOVUPS      Z1, 64(AX)(R9*1)
+	VMOVUPS      Z2, 64(DX)(R9*1)
+	ADDQ         $0x00000080, R9
+	SUBQ         $0x00000020, R8
+	CMPQ         R8, $0x00000020
 	JGE          loop135
 
 done136:
-	CMPQ DI, $0x00000010
+	CMPQ R8, $0x00000010
 	JLT  done138
 
 loop137:
-	VMOVUPS      (BX)(R8*1), Z0
+	VMOVUPS      (SI)(R9*1), Z0
 	VXORPS       c80000000<>+0(SB), Z0, Z1
 	VMOVUPS      c42b20000<>+0(SB), Z2
 	VMINPS       Z1, Z2, Z1
@@ -3832,25 +3854,27 @@ loop137:
 	VFMADD213PS  c3f800000<>+0(SB), Z0, Z1
 	VMULPS       Z3, Z1, Z1
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS      (DX)(R8*1), Z0
+	VMOVUPS      (BX)(R9*1), Z0
+	VMOVUPS      (DI)(R9*1), Z2
+	VMULPS       Z0, Z1, Z1
+	VMULPS       Z2, Z1, Z1
+	VMULPS       Z3, Z2, Z2
 	VMULPS       Z0, Z3, Z3
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      (SI)(R8*1), Z0
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z3, (CX)(R8*1)
-	VMOVUPS      Z1, (AX)(R8*1)
-	ADDQ         $0x00000040, R8
-	SUBQ         $0x00000010, DI
-	CMPQ         DI, $0x00000010
+	VMOVUPS      Z3, (CX)(R9*1)
+	VMOVUPS      Z1, (AX)(R9*1)
+	VMOVUPS      Z2, (DX)(R9*1)
+	ADDQ         $0x00000040, R9
+	SUBQ         $0x00000010, R8
+	CMPQ         R8, $0x00000010
 	JGE          loop137
 
 done138:
-	TESTQ        DI, DI
+	TESTQ        R8, R8
 	JZ           end139
-	MOVL         $0xffffffff, R9
-	BZHIL        DI, R9, R9
-	KMOVW        R9, K1
-	VMOVUPS.Z    (BX)(R8*1), K1, Z0
+	MOVL         $0xffffffff, R10
+	BZHIL        R8, R10, R10
+	KMOVW        R10, K1
+	VMOVUPS.Z    (SI)(R9*1), K1, Z0
 	VXORPS       c80000000<>+0(SB), Z0, Z1
 	VMOVUPS      c42b20000<>+0(SB), Z2
 	VMINPS       Z1, Z2, Z1
@@ -3877,13 +3901,15 @@ done138:
 	VFMADD213PS  c3f800000<>+0(SB), Z0, Z1
 	VMULPS       Z3, Z1, Z1
 	VMULPS       Z0, Z3, Z3
-	VMOVUPS.Z    (DX)(R8*1), K1, Z0
+	VMOVUPS.Z    (BX)(R9*1), K1, Z0
+	VMOVUPS.Z    (DI)(R9*1), K1, Z2
+	VMULPS       Z0, Z1, Z1
+	VMULPS       Z2, Z1, Z1
+	VMULPS       Z3, Z2, Z2
 	VMULPS       Z0, Z3, Z3
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS.Z    (SI)(R8*1), K1, Z0
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z3, K1, (CX)(R8*1)
-	VMOVUPS      Z1, K1, (AX)(R8*1)
+	VMOVUPS      Z3, K1, (CX)(R9*1)
+	VMOVUPS      Z1, K1, (AX)(R9*1)
+	VMOVUPS      Z2, K1, (DX)(R9*1)
 
 end139:
 	VZEROUPPER

@@ -39,12 +39,13 @@ func swigluGeneric(y, gate, up []float32) {
 	}
 }
 
-// dswigluGeneric computes dgate = dy∘up∘silu′(gate) and dup = dy∘silu(gate).
-func dswigluGeneric(dgate, dup, dy, gate, up []float32) {
+// dswigluGeneric computes dgate = dy∘up∘silu′(gate), dup = dy∘silu(gate) and y = silu(gate)∘up.
+func dswigluGeneric(dgate, dup, y, dy, gate, up []float32) {
 	for i, g := range gate {
-		u, s := up[i], sigmoid(g)
-		dgate[i] = dy[i] * u * s * (1 + g*(1-s))
-		dup[i] = dy[i] * g * s
+		u, d, s := up[i], dy[i], sigmoid(g)
+		dgate[i] = d * u * s * (1 + g*(1-s))
+		dup[i] = d * g * s
+		y[i] = g * s * u
 	}
 }
 

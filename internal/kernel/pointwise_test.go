@@ -111,12 +111,13 @@ var pointwiseCases = []pointwiseCase{
 		return [][]float64{y}
 	}, true},
 	{"SwiGLUBackward", func(c *CPU, p *problem) [][]float32 {
-		c.SwiGLUBackward(p.z, p.y, p.x, p.n, p.d)
-		return [][]float32{p.z}
+		y := make([]float32, p.n*p.d)
+		c.SwiGLUBackward(p.z, y, p.y, p.x, p.n, p.d)
+		return [][]float32{p.z, y}
 	}, wantSwiGLUBackward, true},
 	{"SwiGLUBackward in place", func(c *CPU, p *problem) [][]float32 {
-		c.SwiGLUBackward(p.x, p.y, p.x, p.n, p.d)
-		return [][]float32{p.x}
+		c.SwiGLUBackward(p.x, p.y, p.y, p.x, p.n, p.d)
+		return [][]float32{p.x, p.nd(p.y)}
 	}, wantSwiGLUBackward, true},
 	{"CrossEntropy", func(c *CPU, p *problem) [][]float32 {
 		c.CrossEntropy(p.r, p.x, p.targets(), p.d, 0.3)
@@ -234,14 +235,14 @@ var moveCases = []pointwiseCase{
 }
 
 func wantSwiGLUBackward(p *problem) [][]float64 {
-	out := make([]float64, 2*p.n*p.d)
+	out, y := make([]float64, 2*p.n*p.d), make([]float64, p.n*p.d)
 	for i := range p.n * p.d {
 		at := i + i/p.d*p.d
 		g, u, dy := float64(p.x[at]), float64(p.x[at+p.d]), float64(p.y[i])
 		s := 1 / (1 + math.Exp(-g))
-		out[at], out[at+p.d] = dy*u*s*(1+g*(1-s)), dy*g*s
+		out[at], out[at+p.d], y[i] = dy*u*s*(1+g*(1-s)), dy*g*s, g*s*u
 	}
-	return [][]float64{out}
+	return [][]float64{out, y}
 }
 
 func wantCrossEntropy(p *problem, scale float64) (loss, dx []float64) {
@@ -453,7 +454,7 @@ func TestPointwiseDoesNotAllocate(t *testing.T) {
 			c.RMSNormBackward(p.z, p.v, p.y, p.x, p.w, p.r, p.n, p.d)
 			c.RoPE(p.x, table, p.rows, 2, 32, 64, false)
 			c.SwiGLU(p.y, p.x, p.n, p.d)
-			c.SwiGLUBackward(p.z, p.y, p.x, p.n, p.d)
+			c.SwiGLUBackward(p.z, p.y, p.y, p.x, p.n, p.d)
 			c.CrossEntropy(p.r, p.x, targets, p.d, 0.3)
 			c.Add(p.y, p.x)
 			c.Scale(p.y, 1)

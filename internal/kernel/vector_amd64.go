@@ -121,14 +121,14 @@ func (l Level) swiglu(y, gate, up []float32) {
 	}
 }
 
-func (l Level) dswiglu(dgate, dup, dy, gate, up []float32) {
+func (l Level) dswiglu(dgate, dup, y, dy, gate, up []float32) {
 	switch l {
 	case AVX512:
-		dswigluAVX512(dgate, dup, dy, gate, up)
+		dswigluAVX512(dgate, dup, y, dy, gate, up)
 	case AVX2:
-		dswigluAVX2(dgate, dup, dy, gate, up)
+		dswigluAVX2(dgate, dup, y, dy, gate, up)
 	default:
-		dswigluGeneric(dgate, dup, dy, gate, up)
+		dswigluGeneric(dgate, dup, y, dy, gate, up)
 	}
 }
 

@@ -13,9 +13,11 @@ func (Level) norm(y, x, w []float32, r float32)          { normGeneric(y, x, w, 
 func (Level) dnorm(dx, dy, x, w []float32, r, s float32) { dnormGeneric(dx, dy, x, w, r, s) }
 func (Level) rope(x, cos, sin []float32, sign float32)   { ropeGeneric(x, cos, sin, sign) }
 func (Level) swiglu(y, gate, up []float32)               { swigluGeneric(y, gate, up) }
-func (Level) dswiglu(dgate, dup, dy, gate, up []float32) { dswigluGeneric(dgate, dup, dy, gate, up) }
-func (Level) maxOf(x []float32) float32                  { return maxOfGeneric(x) }
-func (Level) sumExp(x []float32, top float32) float64    { return sumExpGeneric(x, top) }
-func (Level) exp(x []float32, top float32) float64       { return expGeneric(x, top) }
-func (Level) sumSquares(x []float32) float64             { return sumSquaresGeneric(x) }
-func (Level) adamw(p, m, v, g []float32, c *AdamW)       { adamwGeneric(p, m, v, g, c) }
+func (Level) dswiglu(dgate, dup, y, dy, gate, up []float32) {
+	dswigluGeneric(dgate, dup, y, dy, gate, up)
+}
+func (Level) maxOf(x []float32) float32               { return maxOfGeneric(x) }
+func (Level) sumExp(x []float32, top float32) float64 { return sumExpGeneric(x, top) }
+func (Level) exp(x []float32, top float32) float64    { return expGeneric(x, top) }
+func (Level) sumSquares(x []float32) float64          { return sumSquaresGeneric(x) }
+func (Level) adamw(p, m, v, g []float32, c *AdamW)    { adamwGeneric(p, m, v, g, c) }

@@ -28,8 +28,8 @@ var vectorOps = []vectorOp{
 	{"norm", func(l Level, v [][]float32) float64 { l.norm(v[0], v[1], v[2], 1.3); return 0 }},
 	{"dnorm", func(l Level, v [][]float32) float64 { l.dnorm(v[0], v[1], v[2], v[3], 1.3, 0.2); return 0 }},
 	{"swiglu", func(l Level, v [][]float32) float64 { l.swiglu(v[0], v[1], v[2]); return 0 }},
-	{"dswiglu", func(l Level, v [][]float32) float64 { l.dswiglu(v[0], v[1], v[2], v[3], v[4]); return 0 }},
-	{"dswiglu in place", func(l Level, v [][]float32) float64 { l.dswiglu(v[0], v[1], v[2], v[0], v[1]); return 0 }},
+	{"dswiglu", func(l Level, v [][]float32) float64 { l.dswiglu(v[0], v[1], v[5], v[2], v[3], v[4]); return 0 }},
+	{"dswiglu in place", func(l Level, v [][]float32) float64 { l.dswiglu(v[0], v[1], v[2], v[2], v[0], v[1]); return 0 }},
 	{"exp", func(l Level, v [][]float32) float64 { return l.exp(v[0], 2) }},
 	{"sumExp", func(l Level, v [][]float32) float64 { return l.sumExp(v[0], 2) }},
 	{"sumSquares", func(l Level, v [][]float32) float64 { return l.sumSquares(v[0]) }},
@@ -62,8 +62,8 @@ const canary = 0xffc0cafe
 
 func (op vectorOp) on(l Level, n int, seed uint64) (result float64, v [][]float32, intact bool) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	whole := make([][]float32, 5)
-	v = make([][]float32, 5)
+	whole := make([][]float32, 6)
+	v = make([][]float32, 6)
 	for i := range whole {
 		whole[i] = make([]float32, n+64)
 		for j := range whole[i] {

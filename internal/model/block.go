@@ -194,19 +194,18 @@ func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
 func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n int) {
 	t, m, c := g.t, g.t.m, g.t.m.Config
 	d, f := c.HiddenSize, c.IntermediateSize
-	dy, act, dact := t.operand(dx, n, d), operand{t.f.get(n * m.keptWidth(f)), m.rounds()}, t.f.get(n*f)
+	dy, dact, act := t.operand(dx, n, d), t.f.get(n*f), operand{}
 	dgu := operand{lt.gu, m.rounds()} // its values are not needed again
 	m.linearBackwardInput(dact, dy, w.down, n, f, d)
 	if m.rounds() {
+		act = operand{t.f.get(n * m.keptWidth(f)), true}
 		m.cpu.SwiGLUBackwardBF16(act.rows, dgu.rows, dact, lt.gu, n, f)
 	} else {
-		m.cpu.SwiGLU(act.rows, lt.gu, n, f)
+		g.loraOfDown(l, lt, dact, dx, n)
+		act.rows = dact // nor are these
+		m.cpu.SwiGLUBackward(dgu.rows, act.rows, dact, lt.gu, n, f)
 	}
 	m.linearBackwardWeight(g.w, dy, act, w.down, n, f, d)
-	if !m.rounds() {
-		g.lora(l, "down_proj", dact, dx, act.rows, n, d, 0)
-		m.cpu.SwiGLUBackward(dgu.rows, dact, lt.gu, n, f)
-	}
 	h, dh := t.normed(lt.rstd2, lt.mid, w.postNorm, n), t.f.get(n*d)
 	m.linearBackwardInput(dh, dgu, w.gateUp, n, d, 2*f)
 	m.linearBackwardWeight(g.w, dgu, h, w.gateUp, n, d, 2*f)

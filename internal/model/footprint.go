@@ -223,10 +223,10 @@ func (f *footprint) layerTape(l *Layer) float64 {
 // layerBackward is what the backward of a layer of m rows takes for itself.
 func (f *footprint) layerBackward(l *Layer, m float64) float64 {
 	c, d, ffn := f.c, float64(f.c.HiddenSize), float64(f.c.IntermediateSize)
-	dense := 2*d + 2*ffn + f.rounded(-ffn)
+	dense := 2*d + ffn + f.rounded(ffn)
 	if c.MoE != nil {
 		experts, k := float64(c.MoE.NumExperts), float64(c.MoE.ExpertsPerToken)
-		dense = 2*d + k + 2*experts + k*(3*d+2*ffn+2)/experts
+		dense = 2*d + k + 2*experts + k*(3*d+ffn+2)/experts
 	}
 	attention := m * (2*d + f.rounded(f.width(l)-d) + float64(c.QueryDim()) + f.width(l))
 	if l.KV == KVUpdate {
@@ -236,7 +236,11 @@ func (f *footprint) layerBackward(l *Layer, m float64) float64 {
 	if l.Recursion >= 0 && c.Recursion.LoRA != nil {
 		for _, target := range c.Recursion.LoRA.Targets {
 			_, out := c.projection(target)
-			lora = max(lora, m*float64(2*c.Recursion.LoRA.Rank+out))
+			more := 2*c.Recursion.LoRA.Rank + out
+			if target == "down_proj" {
+				more += c.IntermediateSize
+			}
+			lora = max(lora, m*float64(more))
 		}
 	}
 	return max(m*dense, attention) + lora

@@ -52,3 +52,16 @@ func (g *gradient) lora(l *Layer, target string, dx, dy, x []float32, n, stride,
 	m.cpu.LinearBackwardInput(dx, dlow, s.a.of(m.W), n, in, rank, true)
 	t.f.release(at)
 }
+
+// loraOfDown is lora for down_proj, whose input is computed again for it.
+func (g *gradient) loraOfDown(l *Layer, lt *layerTape, dact, dx []float32, n int) {
+	t, c := g.t, g.t.m.Config
+	if _, _, _, _, _, ok := t.m.loraOf(l, "down_proj"); !ok {
+		return
+	}
+	at := t.f.mark()
+	act := t.f.get(n * c.IntermediateSize)
+	t.m.cpu.SwiGLU(act, lt.gu, n, c.IntermediateSize)
+	g.lora(l, "down_proj", dact, dx, act, n, c.HiddenSize, 0)
+	t.f.release(at)
+}

@@ -151,17 +151,17 @@ func (g *gradient) expertFFN(e *moeTape, r *expertRows, w *expertSpans, dx, dh, 
 	}
 	at := t.f.mark()
 	dz, in, din := t.f.get(cnt*d), t.f.get(cnt*d), t.f.get(cnt*d)
-	act, dact, dot := t.f.get(cnt*f), t.f.get(cnt*f), t.f.get(cnt)
+	dact, dot := t.f.get(cnt*f), t.f.get(cnt)
 	m.cpu.GatherRows(dz, dx, r.row, d)
 	m.cpu.DotRows(dot, dz, r.z, cnt, d)
 	for i, row := range r.row {
 		dweight[int(row)*k+int(r.slot[i])] = dot[i]
 	}
 	m.cpu.ScaleRows(dz, dz, t.shares(e, r, k), cnt, d)
-	m.cpu.SwiGLU(act, r.gu, cnt, f)
 	m.linearBackwardInput(dact, operand{dz, false}, w.down, cnt, f, d)
+	act := dact // whose values are not needed again
+	m.cpu.SwiGLUBackward(r.gu, act, dact, r.gu, cnt, f)
 	m.linearBackwardWeight(g.w, operand{dz, false}, operand{act, false}, w.down, cnt, f, d)
-	m.cpu.SwiGLUBackward(r.gu, dact, r.gu, cnt, f)
 	m.cpu.GatherRows(in, h, r.row, d)
 	m.linearBackwardInput(din, operand{r.gu, false}, w.gateUp, cnt, d, 2*f)
 	m.linearBackwardWeight(g.w, operand{r.gu, false}, operand{in, false}, w.gateUp, cnt, d, 2*f)

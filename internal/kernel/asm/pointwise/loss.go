@@ -20,10 +20,10 @@ func swiglu(w vec.Width) {
 	})
 }
 
-// dswiglu emits silu′(g) = s·(1 + g·(1−s)) with the sigmoid s.
+// dswiglu emits silu′(g) = s·(1 + g·(1−s)) with the sigmoid s. y is what swiglu gives, bit for bit.
 func dswiglu(w vec.Width) {
-	p := w.Func("dswiglu", "computes dgate = dy∘up∘silu′(gate) and dup = dy∘silu(gate).", "(dgate, dup, dy, gate, up []float32)",
-		"dgate", "dup", "dy", "gate", "up")
+	p := w.Func("dswiglu", "computes dgate = dy∘up∘silu′(gate), dup = dy∘silu(gate) and y = silu(gate)∘up.", "(dgate, dup, y, dy, gate, up []float32)",
+		"dgate", "dup", "y", "dy", "gate", "up")
 	elementwise(w, "dy", func(a vec.At) {
 		g := a.Load(p["gate"])
 		s, t := w.Sigmoid(g), w.Copy(vec.Const(1))
@@ -31,12 +31,14 @@ func dswiglu(w vec.Width) {
 		VFMADD213PS(vec.Const(1), g, t)
 		VMULPS(s, t, t)
 		VMULPS(g, s, s)
-		dy := a.Load(p["dy"])
-		VMULPS(dy, s, s)
+		dy, up := a.Load(p["dy"]), a.Load(p["up"])
 		VMULPS(dy, t, t)
-		VMULPS(a.Load(p["up"]), t, t)
+		VMULPS(up, t, t)
+		VMULPS(s, up, up)
+		VMULPS(dy, s, s)
 		a.Store(s, p["dup"])
 		a.Store(t, p["dgate"])
+		a.Store(up, p["y"])
 	})
 }
 
