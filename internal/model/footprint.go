@@ -232,16 +232,16 @@ func (f *footprint) layerBackward(l *Layer, m float64) float64 {
 	if l.KV == KVUpdate {
 		attention += f.n * 2 * float64(c.KVDim())
 	}
-	lora := 0.0
+	most := max(m*dense, attention)
 	if l.Recursion >= 0 && c.Recursion.LoRA != nil {
 		for _, target := range c.Recursion.LoRA.Targets {
 			_, out := c.projection(target)
-			more := 2*c.Recursion.LoRA.Rank + out
-			if target == "down_proj" {
-				more += c.IntermediateSize
+			beside := max(m*dense, attention)
+			if target == "down_proj" { // before the norm is computed again
+				beside = m * 2 * ffn
 			}
-			lora = max(lora, m*float64(more))
+			most = max(most, beside+m*float64(2*c.Recursion.LoRA.Rank+out))
 		}
 	}
-	return max(m*dense, attention) + lora
+	return most
 }
