@@ -38,9 +38,6 @@ type Layout struct {
 	loras             map[loraKey]loraSpans
 }
 
-// inLayers is how many values of the slab belong to the unique layers.
-func (l *Layout) inLayers() int { return l.norm.off - l.embed.off - l.embed.n }
-
 // span is a part of a slab.
 type span struct{ off, n int }
 
