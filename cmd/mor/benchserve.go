@@ -29,7 +29,7 @@ func newBenchDecode() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "decode MODEL",
 		Short: "Prompt and decoding speed of a model, for several texts at once",
-		Long: `Measure a model in the engine that generate uses: random prompts are read, then all texts generate tokens together. The prompt's
+		Long: `Measure a model in the engine that generate uses: random prompts are read, then all texts generate their likeliest tokens together. The prompt's
 figure is tokens a second until the last text has its first token; the other one is tokens a second of all texts from then on. Medians are shown.`,
 		Example: `  mor bench decode runs/default
   mor bench decode model.gguf --batch 1,8,32 --prompt 512 --tokens 64 --json`,
