@@ -23,6 +23,15 @@ type Matrix struct {
 	packed *Packed // F32
 }
 
+// MatrixBytes is what a matrix takes of an arena.
+func (c *CPU) MatrixBytes(t quant.Type, in, out int) int {
+	n := 4 * c.level.packedLen(out, in)
+	if t != quant.F32 {
+		n = (&Matrix{Type: t, In: in, Out: out}).Size()
+	}
+	return (n + cacheLine - 1) / cacheLine * cacheLine
+}
+
 // NewMatrix returns a matrix of zeros. The matrices of a model come from one arena, in the order in which products read them.
 func (c *CPU) NewMatrix(a *memory.Arena, t quant.Type, in, out int) (*Matrix, error) {
 	m := &Matrix{Type: t, In: in, Out: out}

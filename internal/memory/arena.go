@@ -3,13 +3,16 @@ package memory
 import "unsafe"
 
 const (
-	chunkSize = 16 * hugePage
+	chunkSize = 2 * hugePage
 	cacheLine = 64
 )
 
 // Arena makes slices that lie one behind the other on huge pages. What many of them are swept in order runs over few pages, and what is fetched ahead of
 // one is the next one's. Its memory is free when none of its slices is in use.
 type Arena struct{ rest []byte }
+
+// Reserve makes room in one piece for slices of n bytes together, each counted in whole cache lines.
+func (a *Arena) Reserve(n int) { a.rest = aligned(n) }
 
 // Bytes returns n zeros that begin at a cache line.
 func (a *Arena) Bytes(n int) []byte {

@@ -74,6 +74,17 @@ func (m *Model) WeightBytes() int64 {
 	return n
 }
 
+// MatrixBytes is what the matrices take of an arena, each in its type.
+func (m *Model) MatrixBytes(of func(t *Tensor) quant.Type) int {
+	n := 0
+	for i := range m.Layout.Tensors {
+		if t := &m.Layout.Tensors[i]; t.Matrix {
+			n += m.cpu.MatrixBytes(of(t), t.Shape[1], t.Shape[0])
+		}
+	}
+	return n
+}
+
 // lookUp writes the embeddings of tokens to x[n,d].
 func (m *Model) lookUp(x []float32, tokens []int32) {
 	if m.embed != nil {
@@ -87,6 +98,7 @@ func (m *Model) lookUp(x []float32, tokens []int32) {
 func (m *Model) Held(q quant.Type) (*Model, error) {
 	out := NewInference(m.Config, m.cpu)
 	var arena memory.Arena
+	arena.Reserve(out.MatrixBytes(func(*Tensor) quant.Type { return q }))
 	for i := range out.Layout.Tensors {
 		to := &out.Layout.Tensors[i]
 		from, _ := m.Layout.Tensor(to.Name)

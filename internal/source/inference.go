@@ -97,7 +97,10 @@ func inferFolder(dir string, cpu *kernel.CPU, p Precision) (*model.Model, error)
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	m := model.NewInference(c, cpu)
-	l := &loader{m: m, p: p}
+	l := newLoader(m, p, func(t *model.Tensor) quant.Type {
+		info, _ := w.Info(t.Name)
+		return dtypes[info.DType]
+	})
 	for i := range m.Layout.Tensors {
 		t := &m.Layout.Tensors[i]
 		if !t.Matrix {
@@ -138,7 +141,10 @@ func inferGGUF(f *gguf.File, path string, cpu *kernel.CPU, p Precision) (*model.
 		return nil, err
 	}
 	m := model.NewInference(c, cpu)
-	l := &loader{m: m, p: p}
+	l := newLoader(m, p, func(t *model.Tensor) quant.Type {
+		stored, _ := f.Of(t.Name)
+		return stored.Type
+	})
 	for i := range m.Layout.Tensors {
 		t := &m.Layout.Tensors[i]
 		stored, _ := f.Of(t.Name)
@@ -165,6 +171,13 @@ type loader struct {
 	p     Precision
 	buf   []byte
 	arena memory.Arena
+}
+
+// newLoader has room for all matrices, each of which is stored in a type.
+func newLoader(m *model.Model, p Precision, stored func(t *model.Tensor) quant.Type) *loader {
+	l := &loader{m: m, p: p}
+	l.arena.Reserve(m.MatrixBytes(func(t *model.Tensor) quant.Type { return p.of(stored(t)) }))
+	return l
 }
 
 // matrix reads a matrix in parts of rows, and lays it out.
