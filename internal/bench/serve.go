@@ -204,36 +204,40 @@ func MeasureDecode(ctx context.Context, m *model.Model, tok *token.Tokenizer, d 
 	if m.Config.Expert() {
 		d.Routing = model.Causal.String()
 	}
-	var prompts, times []float64
+	var prompts, times, rates []float64
 	for rep := range repetitions + 1 {
-		p, t, err := d.once(ctx, e, m.Config.VocabSize, uint64(rep))
+		p, t, late, err := d.once(ctx, e, m.Config.VocabSize, uint64(rep))
 		if err != nil {
 			return d, err
 		}
 		if rep > 0 { // the first one warms up
-			prompts, times = append(prompts, p), append(times, t)
+			prompts, times, rates = append(prompts, p), append(times, t), append(rates, float64(late)/t)
 		}
 	}
 	d.PromptTime, d.Time = spread(prompts), spread(times)
-	d.PromptPerS, d.PerS = float64(d.Batch*d.Prompt)/d.PromptTime.Median, float64(d.Batch*d.Tokens)/d.Time.Median
+	d.PromptPerS, d.PerS = float64(d.Batch*d.Prompt)/d.PromptTime.Median, spread(rates).Median
 	return d, nil
 }
 
-// once measures one repetition: the seconds until the last text has its first token, and those from then on.
-func (d *Decode) once(ctx context.Context, e *infer.Engine, vocab int, seed uint64) (prompt, rest float64, err error) {
+// once measures one repetition: the seconds until the last text has its first token, those from then on, and the tokens that came in them.
+func (d *Decode) once(ctx context.Context, e *infer.Engine, vocab int, seed uint64) (prompt, rest float64, late int, err error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	l := Load{Prompt: d.Prompt, Mean: float64(d.Tokens), Seed: seed}
 	started, first, depth := time.Now(), time.Duration(0), 0.0
+	came := make([]time.Duration, d.Batch*d.Tokens)
 	for i := range d.Batch {
 		r := l.request(i, vocab, d.Prompt+d.Tokens)
 		r.MinTokens, r.Temperature = r.MaxTokens, 0 // choosing costs as little as it can
 		s, e := e.Submit(ctx, &r)
 		if e != nil {
-			return 0, 0, e
+			return 0, 0, 0, e
 		}
 		wg.Go(func() {
+			at := i * d.Tokens
 			for range s.Tokens() { // as a client would
+				came[at] = time.Since(started)
+				at++
 			}
 			r, e := s.Result()
 			mu.Lock()
@@ -248,5 +252,10 @@ func (d *Decode) once(ctx context.Context, e *infer.Engine, vocab int, seed uint
 	wg.Wait()
 	all := time.Since(started)
 	d.MeanDepth = depth
-	return first.Seconds(), (all - first).Seconds(), err
+	for _, at := range came {
+		if at > first {
+			late++
+		}
+	}
+	return first.Seconds(), (all - first).Seconds(), late, err
 }
