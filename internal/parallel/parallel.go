@@ -15,8 +15,9 @@ type Task interface {
 // Pool is a fixed set of workers. The goroutine that calls Run is worker 0. A Pool runs one task at a time and is not
 // safe for concurrent use.
 //
-// Each worker begins with a part of its own, the i-th of a task's items, and then helps the others with theirs. So the worker that wrote some rows mostly reads
-// them again, and their pages, which belong to the memory node of who writes them first, are near it.
+// In a task of many ranges each worker begins with a part of its own, the i-th of the items, and then helps the others with theirs. So the worker that wrote
+// some rows mostly reads them again, and their pages, which belong to the memory node of who writes them first, are near it. A few ranges are taken in their
+// order by whoever is free: a task that puts the short ones last is done sooner so.
 //
 // A worker that has nothing to do looks out for the next task for some microseconds before it sleeps: tasks of a forward pass follow each other faster
 // than a sleeper wakes. A task does not wait for workers that come when nothing is left of it.
@@ -40,6 +41,9 @@ type part struct {
 	end  int64
 	_    [48]byte // what one worker counts, others must not write beside
 }
+
+// manyRanges is how many for each worker make parts: helping with a last range costs little then.
+const manyRanges = 16
 
 // The fields of a state.
 const (
@@ -130,7 +134,10 @@ func (p *Pool) Run(n, grain int, t Task) {
 		}
 		return
 	}
-	p.task, p.n, p.grain, p.used = t, n, grain, min(len(p.parts), chunks)
+	p.task, p.n, p.grain, p.used = t, n, grain, 1
+	if chunks >= manyRanges*len(p.parts) {
+		p.used = len(p.parts)
+	}
 	for i := range p.parts[:p.used] {
 		p.parts[i].next.Store(int64(i * chunks / p.used))
 		p.parts[i].end = int64((i + 1) * chunks / p.used)

@@ -56,15 +56,15 @@ func (f *firsts) Do(worker, lo, _ int) {
 	}
 }
 
-// TestWorkersBeginWithTheirPart: the i-th worker begins with the i-th part of the items, so that it comes back to the memory that it wrote.
+// TestWorkersBeginWithTheirPart: in a task of many ranges the i-th worker begins with the i-th part of the items, so that it comes back to the memory that it wrote.
 func TestWorkersBeginWithTheirPart(t *testing.T) {
 	for _, workers := range []int{2, 3, 16} {
 		p := New(workers)
 		f := &firsts{at: make([]atomic.Int64, workers)}
 		f.left.Store(int64(workers))
-		p.Run(100, 1, f)
+		p.Run(1000, 1, f)
 		for i := range f.at {
-			if got, want := f.at[i].Load()-1, int64(i*100/workers); got != want {
+			if got, want := f.at[i].Load()-1, int64(i*1000/workers); got != want {
 				t.Errorf("worker %d of %d begins with item %d, want %d", i, workers, got, want)
 			}
 		}
