@@ -62,7 +62,7 @@ func (t *dattentionTask) split() {
 }
 
 // chunkWorth is queries times keys of a part of a sequence that pays for its sum.
-const chunkWorth = 1 << 16
+const chunkWorth = 1 << 17
 
 // chunkParts is into how many parts at most a sequence is cut: enough for a few workers to get equal shares of one, and so few that their sums take no more
 // than a few times the memory of dk and dv.
