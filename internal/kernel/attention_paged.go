@@ -66,14 +66,24 @@ func (t *pagedTask) runPaged(c *CPU) {
 		t.heads = min(maxPanels, max(1, t.a.K*len(b.blocks)/c.pool.Workers()))
 	}
 	const worth = 128 // keys of a range that pays for handing it over
-	c.pool.Run(t.items(), worth*len(b.blocks)/max(keys*t.heads, 1), t)
+	grain := worth * len(b.blocks) / max(keys*t.heads, 1)
+	if b.kernels.few(queries / len(b.blocks)) {
+		grain = max(grain, t.items()/(4*c.pool.Workers())) // the next item's keys come while one is computed
+	}
+	c.pool.Run(t.items(), grain, t)
 }
 
 func (t *pagedTask) Do(worker, lo, hi int) {
 	s, kernels := &t.buf.workers[worker], &t.buf.kernels
 	for i := lo; i < hi; i++ {
 		b, g, gEnd := t.item(i)
-		table := t.rows[t.owner[len(t.buf.blocks)-1-i%len(t.buf.blocks)]].Table
+		table := t.table(i)
+		if i == lo {
+			t.fetchFirst(i)
+		}
+		if i+1 < hi {
+			t.fetchFirst(i + 1)
+		}
 		heads := 1
 		if kernels.few(b.queries) {
 			heads = gEnd - g
@@ -81,6 +91,19 @@ func (t *pagedTask) Do(worker, lo, hi int) {
 		for ; g < gEnd; g += heads {
 			t.pagedBlock(s, b, g, g+heads, table)
 		}
+	}
+}
+
+// table is the pages of an item.
+func (t *pagedTask) table(i int) []int32 {
+	return t.rows[t.owner[len(t.buf.blocks)-1-i%len(t.buf.blocks)]].Table
+}
+
+// fetchFirst has the memory bring the first tile of an item of few queries.
+func (t *pagedTask) fetchFirst(i int) {
+	b, g, gEnd := t.item(i)
+	if t.buf.kernels.few(b.queries) {
+		t.fetch(t.table(i), 0, int(t.span.Hi[b.row]), g, gEnd)
 	}
 }
 
@@ -98,9 +121,6 @@ func (t *pagedTask) pagedBlock(s *attentionScratch, b queryBlock, g, gEnd int, t
 	}
 	keys := panels[len(panels)-1].keys
 	few := kernels.few(b.queries)
-	if few {
-		t.fetch(table, 0, keys, g, gEnd)
-	}
 	for base := 0; base < keys; base += keyTile {
 		if few {
 			t.fetch(table, base+keyTile, keys, g, gEnd)
