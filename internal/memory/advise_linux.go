@@ -20,6 +20,7 @@ func discard(p unsafe.Pointer, n uintptr) bool {
 
 // move puts the huge page at src in the place of the one at dst, and leaves an empty one at src.
 func move(dst, src unsafe.Pointer) bool {
-	at, err := unix.MremapPtr(src, hugePage, dst, hugePage, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED|unix.MREMAP_DONTUNMAP)
-	return err == nil && at == dst
+	const flags = unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED | unix.MREMAP_DONTUNMAP
+	at, _, failed := unix.Syscall6(unix.SYS_MREMAP, uintptr(src), hugePage, hugePage, flags, uintptr(dst), 0)
+	return failed == 0 && at == uintptr(dst)
 }
