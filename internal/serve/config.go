@@ -68,7 +68,7 @@ var usageOf = map[string]string{
 	"tls_cert": "file with the certificate; SIGHUP reads it again", "tls_key": "file with the certificate's key",
 	"api_keys": "-", "api_key_file": "file with API keys, a line for each; MOR_API_KEYS has them separated by commas", "cors_origins": "web pages from elsewhere that may send requests, such as https://example.com",
 	"max_running": "most texts that are written together", "max_waiting": "most requests that wait; more get 503", "max_waiting_tokens": "most prompt tokens that wait; more get 503",
-	"token_budget": "most rows that enter the model at once", "cache_bytes": "most memory for keys and values", "cache_format": "what keys and values are kept as: fp32, bf16, int8",
+	"token_budget": "most rows that enter the model at once", "cache_bytes": "most memory for keys and values", "cache_format": "what keys and values are kept as: fp32, bf16, int8; auto: fp32 beside weights in float32, else bf16",
 	"prefix_reuse":   "keys and values of a prompt's beginning are kept for later prompts",
 	"max_body_bytes": "largest body of a request", "max_choices": "most choices of a request: its prompts times n", "max_prompt_tokens": "longest prompt (0: what the context holds)",
 	"max_tokens": "most tokens that a request may ask for (0: what the context holds)", "request_timeout": "for a whole request (0s: no limit)",
@@ -77,12 +77,15 @@ var usageOf = map[string]string{
 	"log_level": "debug, info, warn, error", "log_format": "json or text",
 }
 
+// autoFormat leaves it to the weights what keys and values are kept as.
+const autoFormat = "auto"
+
 // DefaultConfig serves some dozens of clients on this machine.
 func DefaultConfig() Config {
 	e, o := infer.DefaultEngineOptions(), DefaultOptions()
 	return Config{
 		Weights: "auto", Listen: "127.0.0.1:8080", MaxRunning: e.MaxRunning, MaxWaiting: e.MaxWaiting, MaxWaitingTokens: e.MaxWaitingTokens, TokenBudget: e.TokenBudget,
-		CacheBytes: Size(e.CacheBytes), CacheFormat: string(e.CacheFormat), PrefixReuse: e.PrefixReuse, MaxBodyBytes: Size(o.MaxBodyBytes), MaxChoices: o.MaxChoices,
+		CacheBytes: Size(e.CacheBytes), CacheFormat: autoFormat, PrefixReuse: e.PrefixReuse, MaxBodyBytes: Size(o.MaxBodyBytes), MaxChoices: o.MaxChoices,
 		RequestTimeout: Duration(o.RequestTimeout), ReadHeaderTimeout: Duration(10 * time.Second), ReadTimeout: Duration(o.ReadTimeout), WriteTimeout: Duration(o.WriteTimeout),
 		IdleTimeout: Duration(2 * time.Minute), DrainTimeout: Duration(30 * time.Second), LogLevel: "info", LogFormat: "json",
 	}
@@ -222,6 +225,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	o := c.ModelOptions().Engine
+	if o.CacheFormat == autoFormat {
+		o.CacheFormat = kernel.PageFP32
+	}
 	return o.Validate()
 }
 

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"mor/internal/golden"
+	"mor/internal/serve/servetest"
 )
 
 // load merges a file, an environment and flags.
@@ -105,4 +108,28 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("%q: %v", text, err)
 		}
 	})
+}
+
+// TestCacheFormat: keys and values are as exact as the weights where nobody says what they are kept as.
+func TestCacheFormat(t *testing.T) {
+	dir := servetest.Folder(t, golden.Kinds()[0].Name, 1)
+	for _, test := range []struct{ weights, format, want string }{
+		{"auto", "auto", "fp32"}, {"int8", "auto", "bf16"}, {"bf16", "auto", "bf16"}, {"int8", "fp32", "fp32"}, {"auto", "int8", "int8"},
+	} {
+		c := DefaultConfig()
+		c.Model, c.Weights, c.Threads = dir, test.weights, 1
+		if c.CacheFormat != "auto" {
+			t.Errorf("cache_format is %s where nobody says, expected auto", c.CacheFormat)
+		}
+		c.CacheFormat = test.format
+		o := c.ModelOptions()
+		b, err := open(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.engineFor(b.model.Model).CacheFormat; string(got) != test.want {
+			t.Errorf("weights %s, cache_format %s: %s, expected %s", test.weights, test.format, got, test.want)
+		}
+		b.close()
+	}
 }
