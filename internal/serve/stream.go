@@ -51,10 +51,14 @@ func (e *events) flush() error {
 		h.Set("X-Accel-Buffering", "no") // proxies hold events back otherwise
 		e.started = true
 	}
-	if _, err := e.w.Write(e.buf.Bytes()); err != nil {
-		return err
+	_, err := e.w.Write(e.buf.Bytes())
+	if err == nil {
+		err = e.control.Flush()
 	}
-	return e.control.Flush()
+	if err != nil {
+		return &apiError{status: statusClientClosed, kind: "client_closed", message: "the client has left", cause: err}
+	}
+	return nil
 }
 
 // stream gives the answer token by token. An error behind the first event is itself the last event.
