@@ -78,3 +78,21 @@ func cutMetrics(path string, step int) error {
 	}
 	return os.Rename(out.Name(), path)
 }
+
+// FinalEvaluation is the last measurement on all held-out text that a run's record has, of the routing that serving uses. It is not ok where there is none.
+func FinalEvaluation(dir string) (e Evaluation, ok bool) {
+	in, err := os.Open(filepath.Join(dir, MetricsFile))
+	if err != nil {
+		return e, false
+	}
+	defer in.Close()
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r Evaluation
+		if json.Unmarshal(lines.Bytes(), &r) == nil && r.Type == "eval" && r.Final && (!ok || r.Step > e.Step) {
+			e, ok = r, true
+		}
+	}
+	return e, ok
+}

@@ -235,3 +235,30 @@ func TestEvaluationDoesNotDependOnBatches(t *testing.T) {
 		}
 	}
 }
+
+// TestFinalEvaluation: the last measurement on all held-out text counts, of the routing that comes first.
+func TestFinalEvaluation(t *testing.T) {
+	dir := t.TempDir()
+	if e, ok := FinalEvaluation(dir); ok {
+		t.Errorf("found %+v where there is no record", e)
+	}
+	m, err := OpenMetrics(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, r := range []any{
+		Record{Type: "step", Step: 10},
+		Evaluation{Type: "eval", Step: 10, Routing: "causal", Loss: 5, Final: true},
+		Evaluation{Type: "eval", Step: 20, Routing: "causal", Loss: 4, Final: true},
+		Evaluation{Type: "eval", Step: 20, Routing: "topk", Loss: 3, Final: true},
+		Evaluation{Type: "eval", Step: 30, Routing: "causal", Loss: 2},
+	} {
+		if err := m.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e, ok := FinalEvaluation(dir); !ok || e.Step != 20 || e.Routing != "causal" || e.Loss != 4 {
+		t.Errorf("got %+v, %v, expected the causal one of step 20", e, ok)
+	}
+}
