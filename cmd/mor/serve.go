@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,10 +19,6 @@ type serveCommand struct {
 	config string
 	json   bool
 }
-
-// collectAt is by how many percent the heap of a server may grow between collections. Weights and pages are nearly all of it and have no pointers, so that
-// collections are cheap, while at Go's own 100 percent garbage would take as much memory as they do.
-const collectAt = 10
 
 func newServe() *cobra.Command {
 	s := &serveCommand{flags: serve.DefaultConfig()}
@@ -68,9 +63,6 @@ func (s *serveCommand) run(cmd *cobra.Command, args []string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	if os.Getenv("GOGC") == "" {
-		defer debug.SetGCPercent(debug.SetGCPercent(collectAt)) // a test's process goes on
-	}
 	return serve.Run(c, page.Files(), cmd.ErrOrStderr(), signals, func(url string) { err = s.print(cmd, c, url) })
 }
 

@@ -19,8 +19,9 @@ type Matrix struct {
 	Type    quant.Type
 	In, Out int
 
-	data   []byte  // panels, but for F32
-	packed *Packed // F32
+	data   []byte         // panels, but for F32
+	packed *Packed        // F32
+	region *memory.Region // that they are of; nil where they are mapped
 }
 
 // MatrixBytes is what a matrix takes of an arena.
@@ -36,15 +37,14 @@ func (c *CPU) MatrixBytes(t quant.Type, in, out int) int {
 func (c *CPU) NewMatrix(a *memory.Arena, t quant.Type, in, out int) (*Matrix, error) {
 	m := &Matrix{Type: t, In: in, Out: out}
 	if t == quant.F32 {
-		n := c.level.packedLen(out, in)
-		panels := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(a.Bytes(4*n)))), n)
-		m.packed = &Packed{in: in, out: out, level: c.level, panels: panels}
+		panels, region := a.Bytes(4 * c.level.packedLen(out, in))
+		m.packed, m.region = &Packed{in: in, out: out, level: c.level, panels: memory.Values[float32](panels)}, region
 		return m, nil
 	}
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	m.data = a.Bytes(m.Size())
+	m.data, m.region = a.Bytes(m.Size())
 	return m, nil
 }
 

@@ -31,6 +31,8 @@ type Pages struct {
 	h     [2][]uint16
 	i     [2][]int8
 	scale [2][]float32 // int8: [pages, size, k]
+
+	regions []*memory.Region // that they are of
 }
 
 // NewPages returns n pages. Memory that was never written to costs nothing.
@@ -40,14 +42,22 @@ func NewPages(n, size int, f PageFormat, a Heads) *Pages {
 	for x := range 2 {
 		switch f {
 		case PageFP32:
-			p.f[x] = memory.Make[float32](values)
+			p.f[x] = pageValuesOf[float32](p, values)
 		case PageBF16:
-			p.h[x] = memory.Make[uint16](values)
+			p.h[x] = pageValuesOf[uint16](p, values)
 		case PageInt8:
-			p.i[x], p.scale[x] = memory.Make[int8](values), memory.Make[float32](values/a.E)
+			p.i[x], p.scale[x] = pageValuesOf[int8](p, values), pageValuesOf[float32](p, values/a.E)
 		}
 	}
 	return p
+}
+
+// pageValuesOf returns n values in a region of p's.
+func pageValuesOf[T any](p *Pages, n int) []T {
+	var v T
+	r := memory.NewRegion(n * int(unsafe.Sizeof(v)))
+	p.regions = append(p.regions, r)
+	return memory.Values[T](r.Bytes())
 }
 
 // PageBytes is the size of a page.

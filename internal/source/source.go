@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"mor/internal/format/folder"
 	"mor/internal/format/gguf"
@@ -84,6 +85,7 @@ func openFolder(path string, read func() (*model.Model, error)) (*Model, error) 
 	if s.Stops, err = s.Files.StopTokens(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	debug.FreeOSMemory() // what the tokenizer was read from
 	s.Model, err = read()
 	return s, err
 }
@@ -107,6 +109,8 @@ func openGGUF(path string, read func(f *gguf.File) (*model.Model, error)) (*Mode
 		return nil, err
 	}
 	s.Files = folder.NewAssets(s.Tokenizer, s.Stops, template)
+	f.DropTokenizer()
+	debug.FreeOSMemory() // what the tokenizer was read from
 	s.Model, err = read(f)
 	return s, err
 }

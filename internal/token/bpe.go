@@ -12,6 +12,7 @@ const noRank = math.MaxUint32
 type mergeTable struct {
 	slots []mergeSlot
 	shift uint
+	pairs [][2]int32 // all merges, in order of rank
 }
 
 type mergeSlot struct {
@@ -28,7 +29,7 @@ func pairKey(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint6
 // Hugging Face tokenizers.
 func newMergeTable(merges []mergePair, texts map[string]int32) (mergeTable, error) {
 	size := 1 << bits.Len(uint(2*len(merges)+1))
-	m := mergeTable{slots: make([]mergeSlot, size), shift: uint(64 - bits.TrailingZeros(uint(size)))}
+	m := mergeTable{slots: make([]mergeSlot, size), shift: uint(64 - bits.TrailingZeros(uint(size))), pairs: make([][2]int32, len(merges))}
 	for i := range m.slots {
 		m.slots[i].pair = emptyPair
 	}
@@ -47,6 +48,7 @@ func newMergeTable(merges []mergePair, texts map[string]int32) (mergeTable, erro
 		if !ok {
 			return m, fmt.Errorf("model.merges[%d]: the merged token %q is not in model.vocab", rank, joined)
 		}
+		m.pairs[rank] = [2]int32{left, right}
 		slot := m.slot(pairKey(left, right))
 		*slot = mergeSlot{pairKey(left, right), uint32(rank), id}
 	}

@@ -20,7 +20,7 @@ func (t *Tokenizer) Vocab() (Vocab, error) {
 	if v.Pre == "" {
 		return v, fmt.Errorf("this pre-tokenizer has no name in llama.cpp: expected that of %s, or one like them", strings.Join(PreTokenizers(), ", "))
 	}
-	for _, m := range t.spec.merges {
+	for _, m := range t.mergeTexts() {
 		v.Merges = append(v.Merges, m[0]+" "+m[1])
 	}
 	return v, nil
@@ -52,7 +52,7 @@ func (t *Tokenizer) Sentence() (Sentence, bool) {
 	for id, text := range v.Tokens {
 		ids[text] = id
 	}
-	for rank, m := range t.spec.merges {
+	for rank, m := range t.mergeTexts() {
 		if id, ok := ids[m[0]+m[1]]; ok && v.Scores[id] == 0 {
 			v.Scores[id] = -float32(rank + 1)
 		}

@@ -65,7 +65,8 @@ func NewSentence(v Sentence) (*Tokenizer, error) {
 		if int(v.Unknown) >= len(v.Tokens) {
 			return nil, fmt.Errorf("unknown token: id %d is not in the vocabulary of %d", v.Unknown, len(v.Tokens))
 		}
-		s.unkToken = &v.Tokens[v.Unknown]
+		text := v.Tokens[v.Unknown]
+		s.unkToken = &text
 	}
 	s.merges = sentenceMerges(&v, ids)
 	var err error

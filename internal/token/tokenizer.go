@@ -17,11 +17,11 @@ import (
 type Tokenizer struct {
 	spec spec
 
-	slab    []byte           // the bytes of all tokens, in order of id
-	offsets []int32          // [vocab+1] token id is slab[offsets[id]:offsets[id+1]]
-	defined []bool           // [vocab] whether the id names a token
-	special []bool           // [vocab]
-	ids     map[string]int32 // raw bytes of a token -> id
+	slab    []byte  // the bytes of all tokens, in order of id
+	offsets []int32 // [vocab+1] token id is slab[offsets[id]:offsets[id+1]]
+	defined []bool  // [vocab] whether the id names a token
+	special []bool  // [vocab]
+	ids     idTable // raw bytes of a token -> id
 
 	runes   map[rune]int32   // SentencePiece: token of each single character, else nil
 	byteIDs [256]int32       // token of each single byte, -1 where the vocabulary lacks it
@@ -52,7 +52,7 @@ type AddedToken struct {
 // spec is what a tokenizer file says, checked field by field; build makes a Tokenizer of it.
 type spec struct {
 	vocab        []vocabEntry // in order of id
-	merges       []mergePair  // in order of rank
+	merges       []mergePair  // in order of rank; a built Tokenizer has them by id
 	added        []AddedToken // in order of the file
 	pre          []preStep
 	post         []postStep
@@ -90,9 +90,11 @@ func build(s spec) (*Tokenizer, error) {
 	if err := t.buildTokens(size, texts); err != nil {
 		return nil, err
 	}
+	packTexts(t.spec.vocab)
 	if t.merges, err = newMergeTable(s.merges, texts); err != nil {
 		return nil, err
 	}
+	t.spec.merges = nil // t.merges has them
 	if s.unkToken != nil {
 		id, ok := texts[*s.unkToken]
 		if !ok {
@@ -167,7 +169,6 @@ func (t *Tokenizer) buildTokens(size int, texts map[string]int32) error {
 	}
 	t.offsets = make([]int32, 0, size+1)
 	t.defined = make([]bool, size)
-	t.ids = make(map[string]int32, size)
 	if t.spec.ignoreMerges {
 		t.whole = make(map[string]int32, size)
 	}
@@ -176,8 +177,7 @@ func (t *Tokenizer) buildTokens(size int, texts map[string]int32) error {
 	}
 	next := t.spec.vocab
 	for id := range int32(size) {
-		start := len(t.slab)
-		t.offsets = append(t.offsets, int32(start))
+		t.offsets = append(t.offsets, int32(len(t.slab)))
 		content, isAdded := added[id]
 		if len(next) > 0 && next[0].id == id {
 			if err := t.addVocab(next[0], content, isAdded); err != nil {
@@ -188,19 +188,12 @@ func (t *Tokenizer) buildTokens(size int, texts map[string]int32) error {
 			t.slab = append(t.slab, content...)
 			t.defined[id] = true
 		}
-		if !t.defined[id] {
-			continue
-		}
-		if raw := string(t.slab[start:]); isAdded {
-			t.ids[raw] = id
-		} else if _, taken := t.ids[raw]; !taken {
-			t.ids[raw] = id
-		}
 	}
 	if len(next) > 0 {
 		return fmt.Errorf("model.vocab: tokens %q and another have the same id %d", next[0].text, next[0].id)
 	}
 	t.offsets = append(t.offsets, int32(len(t.slab)))
+	t.buildIDs(added)
 	return nil
 }
 
@@ -258,8 +251,8 @@ func (t *Tokenizer) TokenBytes(id int32) []byte {
 
 // ID returns the token that stands for exactly these bytes: ID(" the"), ID("<|endoftext|>").
 func (t *Tokenizer) ID(token string) (int32, bool) {
-	id, ok := t.ids[token]
-	return id, ok
+	id := *t.slot(viewBytes(token))
+	return max(id, 0), id != none
 }
 
 // IsSpecial reports whether the token is a control token, which is no part of the text itself.
@@ -274,7 +267,7 @@ func (t *Tokenizer) AddedTokens() []AddedToken { return slices.Clone(t.spec.adde
 // that the tokenizer has.
 func (t *Tokenizer) EOT() (int32, bool) {
 	for _, name := range []string{"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>"} {
-		if id, ok := t.ids[name]; ok && t.special[id] {
+		if id, ok := t.ID(name); ok && t.special[id] {
 			return id, true
 		}
 	}
@@ -307,11 +300,11 @@ func (t *Tokenizer) Hash() string { return t.hash() }
 // String describes the tokenizer in a few words.
 func (t *Tokenizer) String() string {
 	if t.spec.sentence != nil {
-		return fmt.Sprintf("SentencePiece BPE, %d tokens, %d merges", t.VocabSize(), len(t.spec.merges))
+		return fmt.Sprintf("SentencePiece BPE, %d tokens, %d merges", t.VocabSize(), len(t.merges.pairs))
 	}
 	var steps []string
 	for _, s := range t.spec.pre {
 		steps = append(steps, s.kind)
 	}
-	return fmt.Sprintf("byte-level BPE, %d tokens, %d merges, %s", t.VocabSize(), len(t.spec.merges), strings.Join(steps, "+"))
+	return fmt.Sprintf("byte-level BPE, %d tokens, %d merges, %s", t.VocabSize(), len(t.merges.pairs), strings.Join(steps, "+"))
 }

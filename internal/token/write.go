@@ -52,7 +52,7 @@ func (t *Tokenizer) appendJSON(dst []byte) []byte {
 		dst = strconv.AppendInt(dst, int64(v.id), 10)
 	}
 	dst = append(dst, "\n }, \"merges\": ["...)
-	for i, m := range s.merges {
+	for i, m := range t.mergeTexts() {
 		dst = appendComma(dst, i)
 		dst = appendMerge(dst, m)
 	}

@@ -150,14 +150,23 @@ var tensorNames = []string{"model.layers.", "blk.", "self_attn.q_proj", "attn_q"
 	"self_attn.o_proj", "attn_output", "mlp.gate_proj", "ffn_gate", "mlp.up_proj", "ffn_up", "mlp.down_proj", "ffn_down",
 	"input_layernorm", "attn_norm", "post_attention_layernorm", "ffn_norm", "model.embed_tokens", "token_embd", "model.norm", "output_norm", "lm_head", "output"}
 
+// The two ways of translating a name.
+var (
+	toFile  = strings.NewReplacer(tensorNames...)
+	toModel = strings.NewReplacer(swapped(tensorNames)...)
+)
+
+// swapped turns the pairs around. output_norm and attn_output hold output, which therefore comes last, as it stands in the list.
+func swapped(pairs []string) []string {
+	out := make([]string, len(pairs))
+	for i := 0; i < len(pairs); i += 2 {
+		out[i], out[i+1] = pairs[i+1], pairs[i]
+	}
+	return out
+}
+
 // nameOf is llama.cpp's name of a tensor.
-func nameOf(name string) string { return strings.NewReplacer(tensorNames...).Replace(name) }
+func nameOf(name string) string { return toFile.Replace(name) }
 
 // ModelName is the model's name of one of llama.cpp's tensors.
-func ModelName(name string) string {
-	pairs := make([]string, len(tensorNames))
-	for i := 0; i < len(pairs); i += 2 { // output_norm and attn_output hold output, which therefore comes last, as it stands in the list
-		pairs[i], pairs[i+1] = tensorNames[i+1], tensorNames[i]
-	}
-	return strings.NewReplacer(pairs...).Replace(name)
-}
+func ModelName(name string) string { return toModel.Replace(name) }

@@ -162,5 +162,12 @@ func (g *File) StopTokens() ([]int32, error) {
 	return out, nil
 }
 
+// DropTokenizer lets go of the lists that Tokenizer and StopTokens read, which must not be asked for any more.
+func (g *File) DropTokenizer() {
+	for _, list := range []string{"tokens", "token_type", "merges", "scores"} {
+		delete(g.Meta.values, "tokenizer.ggml."+list)
+	}
+}
+
 // ChatTemplate is the Jinja text that turns a conversation into a prompt, "" where there is none.
 func (g *File) ChatTemplate() (string, error) { return g.Meta.String("tokenizer.chat_template", "") }
