@@ -169,6 +169,34 @@ var moveCases = []pointwiseCase{
 	}, func(p *problem) [][]float64 {
 		return p.each(p.nd(p.y), func(i, j int, out []float64) { out[i*p.d+j] = p.at(p.x, int(p.tokens[i]), j) })
 	}, true},
+	{"Copy", func(c *CPU, p *problem) [][]float32 {
+		c.Copy(p.nd(p.y), p.x)
+		return [][]float32{p.nd(p.y)}
+	}, func(p *problem) [][]float64 { return [][]float64{doubles(p.nd(p.x))} }, true},
+	{"ScatterRows", func(c *CPU, p *problem) [][]float32 {
+		c.ScatterRows(p.y, p.x, p.rows, p.d)
+		return [][]float32{p.nd(p.y)}
+	}, func(p *problem) [][]float64 {
+		return p.each(p.nd(p.y), func(i, j int, out []float64) { out[int(p.rows[i])*p.d+j] = p.at(p.x, i, j) })
+	}, false},
+	{"SetColumns", func(c *CPU, p *problem) [][]float32 {
+		c.SetColumns(p.y, p.x, p.n, p.d, 2*p.d)
+		c.SetColumns(p.z, nil, p.n, p.d/2, 2*p.d)
+		return [][]float32{p.y, p.z}
+	}, func(p *problem) [][]float64 {
+		y, z := doubles(p.y), doubles(p.z)
+		for i := range p.n {
+			for j := range 2 * p.d {
+				if at := 2*i*p.d + j; j >= p.d/2 {
+					z[at] = 0
+				}
+				if at := 2*i*p.d + j; j >= p.d {
+					y[at] = p.at(p.x, i, j-p.d)
+				}
+			}
+		}
+		return [][]float64{y, z}
+	}, true},
 	{"ScatterAddRows", func(c *CPU, p *problem) [][]float32 {
 		c.ScatterAddRows(p.y, p.x, p.rows, p.d)
 		return [][]float32{p.nd(p.y)}
@@ -458,6 +486,9 @@ func TestPointwiseDoesNotAllocate(t *testing.T) {
 			c.CrossEntropy(p.r, p.x, targets, p.d, 0.3)
 			c.Add(p.y, p.x)
 			c.Scale(p.y, 1)
+			c.Copy(p.y, p.x)
+			c.ScatterRows(p.y, p.x, p.rows, p.d)
+			c.SetColumns(p.y, p.x, p.n, 1, 2)
 			c.GatherRows(p.y, p.x, p.tokens, p.d)
 			c.ScatterAddRows(p.y, p.x, p.rows, p.d)
 			c.ScatterAddScaled(p.y, p.x, p.g, p.rows, p.d)

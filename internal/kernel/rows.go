@@ -8,6 +8,12 @@ func (c *CPU) Add(y, x []float32) {
 	c.elements(spanTask{op: (*spanTask).add, dst: y, src: x[:len(y)]})
 }
 
+// Copy computes dst = src.
+func (c *CPU) Copy(dst, src []float32) {
+	defer c.Done(c.Start(), sweepWork("copy", 2*len(dst)))
+	c.elements(spanTask{op: (*spanTask).copy, dst: dst, src: src[:len(dst)]})
+}
+
 // Clear computes y = 0.
 func (c *CPU) Clear(y []float32) {
 	defer c.Done(c.Start(), sweepWork("clear", len(y)))
@@ -24,6 +30,22 @@ func (c *CPU) Scale(y []float32, s float32) {
 func (c *CPU) GatherRows(dst, src []float32, rows []int32, d int) {
 	defer c.Done(c.Start(), sweepWork("gather", 2*len(rows)*d))
 	c.rows(len(rows), rowTask{op: (*rowTask).gather, dst: dst, src: src, index: rows, d: d})
+}
+
+// ScatterRows computes dst[rows[i]] = src[i] for rows of d values. No row may occur twice.
+func (c *CPU) ScatterRows(dst, src []float32, rows []int32, d int) {
+	defer c.Done(c.Start(), sweepWork("scatter", 2*len(rows)*d))
+	c.rows(len(rows), rowTask{op: (*rowTask).scatter, dst: dst, src: src, index: rows, d: d})
+}
+
+// SetColumns copies src[n, d−lo] to the columns of dst[n,d] from lo on; where src is nil they become zeros.
+func (c *CPU) SetColumns(dst, src []float32, n, lo, d int) {
+	work, op := sweepWork("clear", n*(d-lo)), (*rowTask).clearColumns
+	if src != nil {
+		work, op = sweepWork("copy", 2*n*(d-lo)), (*rowTask).setColumns
+	}
+	defer c.Done(c.Start(), work)
+	c.rows(n, rowTask{op: op, dst: dst, src: src, lo: lo, d: d})
 }
 
 // ScatterAddRows computes dst[rows[i]] += src[i] for rows of d values. No row may occur twice.
@@ -98,6 +120,7 @@ func (c *CPU) elements(t spanTask) {
 
 func (t *spanTask) Do(_, lo, hi int) { t.op(t, lo, hi) }
 func (t *spanTask) add(lo, hi int)   { t.level.add(t.dst[lo:hi], t.src[lo:hi]) }
+func (t *spanTask) copy(lo, hi int)  { copy(t.dst[lo:hi], t.src[lo:hi]) }
 func (t *spanTask) clear(lo, hi int) { clear(t.dst[lo:hi]) }
 func (t *spanTask) scale(lo, hi int) { t.level.scale(t.dst[lo:hi], t.dst[lo:hi], t.s) }
 func (t *spanTask) gelu(lo, hi int)  { geluGeneric(t.dst[lo:hi], t.src[lo:hi]) }
@@ -109,7 +132,7 @@ type rowTask struct {
 	level       Level
 	dst, src, w []float32
 	index       []int32
-	d           int
+	lo, d       int
 }
 
 func (c *CPU) rows(n int, t rowTask) {
@@ -127,6 +150,12 @@ func (t *rowTask) Do(_, lo, hi int) {
 }
 
 func (t *rowTask) gather(i int) { copy(row(t.dst, i, t.d), row(t.src, int(t.index[i]), t.d)) }
+
+func (t *rowTask) scatter(i int) { copy(row(t.dst, int(t.index[i]), t.d), row(t.src, i, t.d)) }
+
+func (t *rowTask) clearColumns(i int) { clear(row(t.dst, i, t.d)[t.lo:]) }
+
+func (t *rowTask) setColumns(i int) { copy(row(t.dst, i, t.d)[t.lo:], row(t.src, i, t.d-t.lo)) }
 
 func (t *rowTask) scatterAdd(i int) {
 	t.level.add(row(t.dst, int(t.index[i]), t.d), row(t.src, i, t.d))

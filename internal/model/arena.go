@@ -60,10 +60,3 @@ func (a *arena[T]) touched() int {
 	}
 	return n
 }
-
-// zeros returns n zeros.
-func (a *arena[T]) zeros(n int) []T {
-	s := a.get(n)
-	clear(s)
-	return s
-}

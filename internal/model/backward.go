@@ -80,7 +80,7 @@ func same(a, b []float32) bool { return len(a) == len(b) && &a[0] == &b[0] }
 func (m *Model) Backward(t *Tape, grads []float32, norm Norm, l *Losses) {
 	n, d := t.batch.Rows(), m.Config.HiddenSize
 	*l = Losses{AuxPerRecursion: l.AuxPerRecursion[:0], Load: l.Load[:0], Cuts: l.Cuts[:0]}
-	dnorm, dx := t.f.get(n*d), t.f.zeros(n*d)
+	dnorm, dx := t.f.get(n*d), t.cleared(n*d)
 	sum, targets := t.head(dnorm, grads, float32(1/float64(norm.Targets)), nil)
 	l.CE, l.Targets = sum/float64(norm.Targets), targets
 	l.Total = l.CE
@@ -115,7 +115,7 @@ func (g *gradient) segments(dx []float32) {
 			g.fixedDepth(s, st, dx)
 		case GateToken:
 			if dp == nil {
-				dp = t.f.zeros(len(t.token.p))
+				dp = t.cleared(len(t.token.p))
 			}
 			if len(st.run.Index) > 0 {
 				dh = g.tokenSegment(s, st, dx, dh, dp)

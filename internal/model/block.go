@@ -61,9 +61,11 @@ func (t *Tape) compute(l *Layer, lt *layerTape, rows *Rows, out []float32) {
 	lt.mid = out
 	if t.keep {
 		lt.mid = t.f.get(n * d)
-		copy(lt.mid, lt.x)
 	}
 	t.attention(l, lt, rows, w)
+	if t.keep {
+		m.cpu.Copy(lt.mid, lt.x)
+	}
 	m.linear(lt.mid, operand{lt.o, false}, w.o, n, m.Config.QueryDim(), d, true)
 	t.loraForward(l, "o_proj", lt.mid, lt.o, n, d, 0)
 	y := out
@@ -71,7 +73,7 @@ func (t *Tape) compute(l *Layer, lt *layerTape, rows *Rows, out []float32) {
 		if l.Encoding >= 0 {
 			y = t.f.get(n * d)
 		}
-		copy(y, lt.mid)
+		m.cpu.Copy(y, lt.mid)
 	}
 	if m.Config.MoE != nil {
 		t.mixture(lt, w, y, n)
@@ -244,15 +246,7 @@ func (g *gradient) keys(l *Layer, lt *layerTape, rows *Rows, do, dqkv []float32,
 	m, c, n := g.t.m, g.t.m.Config, len(rows.Index)
 	q, kv, heads := c.QueryDim(), c.KVDim(), c.NumAttentionHeads
 	if l.KV == KVOwn {
-		if shared := g.shared[l.Slot]; shared != nil { // [rows of the batch, 2kv], which are the rows at hand
-			for i := range n {
-				copy(dqkv[i*width+q:(i+1)*width], shared[i*2*kv:(i+1)*2*kv])
-			}
-		} else {
-			for i := range n {
-				clear(dqkv[i*width+q : (i+1)*width])
-			}
-		}
+		m.cpu.SetColumns(dqkv, g.shared[l.Slot], n, q, width) // of [rows of the batch, 2kv], which are the rows at hand, where there are any
 		m.attentionBackward(dqkv, dqkv[q:], dqkv[q+kv:], do, lt, width, width)
 		return heads + c.NumKeyValueHeads
 	}
@@ -262,7 +256,7 @@ func (g *gradient) keys(l *Layer, lt *layerTape, rows *Rows, do, dqkv []float32,
 		return heads
 	}
 	// KVUpdate: the replaced entries belong to the rows at hand, the others to the first recursion.
-	dkv := g.t.f.zeros(g.t.batch.Rows() * 2 * kv)
+	dkv := g.t.cleared(g.t.batch.Rows() * 2 * kv)
 	m.attentionBackward(dqkv, dkv, dkv[kv:], do, lt, width, 2*kv)
 	for i, row := range rows.Index {
 		part := dkv[int(row)*2*kv : (int(row)+1)*2*kv]
@@ -276,7 +270,8 @@ func (g *gradient) keys(l *Layer, lt *layerTape, rows *Rows, do, dqkv []float32,
 // sharedKeys is the gradient [rows of the batch, 2kv] of the keys and values in a slot that later recursions read.
 func (g *gradient) sharedKeys(slot int) []float32 {
 	if g.shared[slot] == nil {
-		g.shared[slot] = g.sharedArena.zeros(g.t.batch.Rows() * 2 * g.t.m.Config.KVDim())
+		g.shared[slot] = g.sharedArena.get(g.t.batch.Rows() * 2 * g.t.m.Config.KVDim())
+		g.t.m.cpu.Clear(g.shared[slot])
 	}
 	return g.shared[slot]
 }

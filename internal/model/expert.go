@@ -193,9 +193,7 @@ func (t *Tape) fixed(s *Segment, st *segmentTape, alive *Rows, x []float32) *Row
 		return picked
 	}
 	if len(st.run.Index) == len(picked.Index) {
-		for i, row := range picked.Index {
-			copy(x[int(row)*d:(int(row)+1)*d], st.y[i*d:])
-		}
+		t.m.cpu.ScatterRows(x, st.y, picked.Index, d)
 		return picked
 	}
 	for _, row := range picked.Index {
@@ -224,7 +222,7 @@ func (g *gradient) expert(s *Segment, st *segmentTape, dx []float32) {
 		}
 		g.picked(s, st, &e.picked, dx, dy)
 	}
-	din := t.f.zeros(c * d)
+	din := t.cleared(c * d)
 	g.router(&e.router, &m.Layout.routers[s.Recursion], din, dlogit, c, router.Temperature)
 	if daux != nil {
 		g.router(&e.aux, &m.Layout.auxRouters[s.Recursion], nil, daux, c, 1)
@@ -237,7 +235,7 @@ func (g *gradient) expert(s *Segment, st *segmentTape, dx []float32) {
 func (g *gradient) picked(s *Segment, st *segmentTape, picked *Rows, dx, dy []float32) {
 	t, d := g.t, g.t.m.Config.HiddenSize
 	if len(st.run.Index) != len(picked.Index) {
-		full := t.f.zeros(len(st.run.Index) * d)
+		full := t.cleared(len(st.run.Index) * d)
 		t.m.cpu.ScatterAddRows(full, dy, picked.Index, d)
 		dy = full
 	}
@@ -259,7 +257,7 @@ func (g *gradient) block(s *Segment, st *segmentTape, dy []float32) {
 // expertLoss returns the gradients of the router losses: of the router's logits and, where there is one, of the auxiliary router's.
 func (g *gradient) expertLoss(e *expertTape) (dlogit, daux []float32) {
 	t, router, c := g.t, g.t.m.Config.Router, len(e.cand.Index)
-	dlogit = t.f.zeros(c)
+	dlogit = t.cleared(c)
 	if router.ZCoef != 0 {
 		f := g.norm.Share * router.ZCoef * 2 / float64(c)
 		for i, v := range e.router.logit {
@@ -271,7 +269,7 @@ func (g *gradient) expertLoss(e *expertTape) (dlogit, daux []float32) {
 	case "none":
 		return dlogit, nil
 	case "aux_router":
-		daux = t.f.zeros(c)
+		daux = t.cleared(c)
 		to, logit = daux, e.aux.logit
 	}
 	f := g.norm.Share * router.BalancingCoef / float64(c)

@@ -65,7 +65,7 @@ func (t *Tape) segments(x []float32) []float32 {
 			if s.Recursion == 0 {
 				t.chooseDepth(x)
 				h = t.f.get(len(x))
-				copy(h, x)
+				m.cpu.Copy(h, x)
 			}
 			if st.run = *alive; len(alive.Index) > 0 {
 				alive, h = t.tokenSegment(s, st, h, x)

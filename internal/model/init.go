@@ -8,10 +8,21 @@ import (
 
 // Init draws the weights: N(0, initializer_range) for every matrix, 1 for norms and the recursion encoding, 0 for the second factor of LoRA, so
 // that it starts without effect, and for the balance bias. Each tensor has a stream of its own, made from the seed and its name.
+//
+// Weights lie near who works on them: each worker is the first to write to the part of the slab that it updates, before the tensors are shared out.
 func (m *Model) Init(seed uint64) {
-	for i := range m.Layout.Tensors {
-		t := &m.Layout.Tensors[i]
-		m.InitTensor(t, seed)
+	m.cpu.Clear(m.W)
+	m.cpu.Pool().Run(len(m.Layout.Tensors), 1, &initTask{m, seed})
+}
+
+type initTask struct {
+	m    *Model
+	seed uint64
+}
+
+func (t *initTask) Do(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		t.m.InitTensor(&t.m.Layout.Tensors[i], t.seed)
 	}
 }
 

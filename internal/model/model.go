@@ -154,6 +154,13 @@ type segmentTape struct {
 	expert expertTape
 }
 
+// cleared returns n zeros of the tape.
+func (t *Tape) cleared(n int) []float32 {
+	s := t.f.get(n)
+	t.m.cpu.Clear(s)
+	return s
+}
+
 // rows returns a set that has room for n rows of the batch's sequences.
 func (t *Tape) rows(n int) Rows {
 	var r Rows

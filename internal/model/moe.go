@@ -128,7 +128,7 @@ func (t *Tape) moeLosses(l *Losses, norm Norm) {
 func (g *gradient) mixture(lt *layerTape, w *layerSpans, dx []float32, n int) {
 	t, m, c := g.t, g.t.m, g.t.m.Config
 	d, experts, k, e := c.HiddenSize, c.MoE.NumExperts, c.MoE.ExpertsPerToken, &lt.moe
-	h, dh, dweight := t.f.get(n*d), t.f.zeros(n*d), t.f.zeros(n*k)
+	h, dh, dweight := t.f.get(n*d), t.cleared(n*d), t.cleared(n*k)
 	m.cpu.RMSNorm(h, lt.rstd2, lt.mid, w.postNorm.of(m.W), n, d, float32(c.RMSNormEps))
 	for x := range experts {
 		g.expertFFN(e, &e.expert[x], &w.experts[x], dx, dh, dweight, h)

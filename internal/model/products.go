@@ -60,20 +60,24 @@ func (m *Model) WeightsChanged() {
 // halfWeights are the matrices in bfloat16, laid out for products. Those that a pass uses several times, in recursions or for the chunks of the head, are
 // laid out once for each version of the weights; the others share one place.
 type halfWeights struct {
-	kept              map[span]*keptMatrix
-	forward, backward *kernel.Packed // of the matrix at hand
-	version           int            // of the weights, counted from 1
+	kept    map[span]*places
+	shared  places
+	version int // of the weights, counted from 1
 }
 
-// keptMatrix is a matrix in both layouts, each with the version of the weights that it has.
-type keptMatrix struct {
-	forward, backward     *kernel.Packed
-	forwardAt, backwardAt int
+// places hold a matrix in both layouts.
+type places struct{ forward, backward place }
+
+// place holds a matrix in one layout, and knows which, and of which version of the weights.
+type place struct {
+	packed  *kernel.Packed
+	of      span
+	version int
 }
 
 // keptSpans finds the matrices that a pass uses several times.
-func keptSpans(c *Config, p *Plan, l *Layout) map[span]*keptMatrix {
-	uses, kept := map[span]int{l.head: 2}, map[span]*keptMatrix{}
+func keptSpans(c *Config, p *Plan, l *Layout) map[span]*places {
+	uses, kept := map[span]int{l.head: 2}, map[span]*places{}
 	for _, s := range p.Segments {
 		for i := range s.Layers {
 			w := &l.layers[s.Layers[i].Unique]
@@ -89,7 +93,7 @@ func keptSpans(c *Config, p *Plan, l *Layout) map[span]*keptMatrix {
 	}
 	for s, n := range uses {
 		if n > 1 && s.n > 0 {
-			kept[s] = &keptMatrix{}
+			kept[s] = &places{}
 		}
 	}
 	return kept
@@ -197,30 +201,37 @@ func (m *Model) attentionBackward(dq, dk, dv, do []float32, lt *layerTape, width
 
 // packForward is a matrix laid out for linear.
 func (m *Model) packForward(w span, in, out int) *kernel.Packed {
-	h := m.half
-	k := h.kept[w]
-	if k == nil {
-		h.forward = m.cpu.PackBF16(h.forward, w.of(m.W), in, out)
-		return h.forward
+	p := &m.half.places(w).forward
+	if p.stale(w, m.half.version) {
+		p.packed = m.cpu.PackBF16(p.packed, w.of(m.W), in, out)
 	}
-	if k.forwardAt != h.version {
-		k.forward, k.forwardAt = m.cpu.PackBF16(k.forward, w.of(m.W), in, out), h.version
-	}
-	return k.forward
+	return p.packed
 }
 
 // packBackward is a matrix laid out for linearBackwardInput.
 func (m *Model) packBackward(w span, in, out int) *kernel.Packed {
-	h := m.half
-	k := h.kept[w]
-	if k == nil {
-		h.backward = m.cpu.PackTransposedBF16(h.backward, w.of(m.W), in, out)
-		return h.backward
+	p := &m.half.places(w).backward
+	if p.stale(w, m.half.version) {
+		p.packed = m.cpu.PackTransposedBF16(p.packed, w.of(m.W), in, out)
 	}
-	if k.backwardAt != h.version {
-		k.backward, k.backwardAt = m.cpu.PackTransposedBF16(k.backward, w.of(m.W), in, out), h.version
+	return p.packed
+}
+
+// places is where a matrix is laid out.
+func (h *halfWeights) places(w span) *places {
+	if own := h.kept[w]; own != nil {
+		return own
 	}
-	return k.backward
+	return &h.shared
+}
+
+// stale tells whether a matrix of a version must be laid out here, and takes it that this is done.
+func (p *place) stale(w span, version int) bool {
+	if p.of == w && p.version == version {
+		return false
+	}
+	p.of, p.version = w, version
+	return true
 }
 
 // packedBytes is what the matrices in bfloat16 take that a pass keeps: both layouts of those that it uses several times, and one place of each layout

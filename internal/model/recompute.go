@@ -55,7 +55,7 @@ func (t *Tape) groups(s *Segment, st *segmentTape, x []float32) []float32 {
 // group runs the layers [lo, hi) and keeps only their input x and their output.
 func (t *Tape) group(s *Segment, st *segmentTape, lo, hi int, x []float32) []float32 {
 	out := t.f.get(len(x))
-	copy(out, x)
+	t.m.cpu.Copy(out, x)
 	t.keep = false
 	for i := lo; i < hi; i++ {
 		t.layer(&s.Layers[i], &st.layers[i], &st.run, out)

@@ -15,7 +15,7 @@ func (t *Tape) chooseDepth(x []float32) {
 	m, router, k := t.m, t.m.Config.Router, &t.token
 	n, depths, d := len(t.all.Index), m.Config.Recursion.NumRecursion, m.Config.HiddenSize
 	in := t.f.get(n * d)
-	copy(in, x)
+	m.cpu.Copy(in, x)
 	t.route(&k.router, &m.Layout.routers[0], in, n, router.Temperature)
 	k.p, k.choice = t.f.get(n*depths), t.i.get(n)
 	var bias []float32
@@ -133,9 +133,7 @@ func (g *gradient) tokenSegment(s *Segment, st *segmentTape, dx, dnext, dp []flo
 		}
 		t.m.cpu.ScaleRows(dy, dy, weight, m, d)
 	}
-	for i, j := range st.expert.chosen {
-		copy(dy[int(j)*d:(int(j)+1)*d], dnext[i*d:(i+1)*d])
-	}
+	t.m.cpu.ScatterRows(dy, dnext, st.expert.chosen, d)
 	g.block(s, st, dy)
 	return dy
 }
@@ -144,7 +142,7 @@ func (g *gradient) tokenSegment(s *Segment, st *segmentTape, dx, dnext, dp []flo
 func (g *gradient) tokenRouter(dx, dp []float32) {
 	t, router, k := g.t, g.t.m.Config.Router, &g.t.token
 	n, depths := len(t.all.Index), t.m.Config.Recursion.NumRecursion
-	dlogit, soft := t.f.zeros(n*depths), t.f.get(depths)
+	dlogit, soft := t.cleared(n*depths), t.f.get(depths)
 	for i := range n {
 		logit, p := k.router.logit[i*depths:(i+1)*depths], k.p[i*depths:(i+1)*depths]
 		dpi, dl := dp[i*depths:(i+1)*depths], dlogit[i*depths:(i+1)*depths]
