@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -126,6 +127,9 @@ func engineCases() []engineCase {
 		{"alone with reuse, pages of 7", 2, true, false, true, func(o *infer.EngineOptions) { o.PageSize = 7 }, 0},
 		{"two at a time, sequence-wise", 2, false, false, true, func(o *infer.EngineOptions) { o.MaxRunning, o.Schedule, o.PageSize = 2, infer.SequenceWise, 5 }, 0},
 		{"little memory", 2, false, true, false, func(o *infer.EngineOptions) { o.PageSize, o.CacheBytes = 8, 0 }, 0},
+		{"aside", 2, false, false, false, func(o *infer.EngineOptions) { o.LongPrefill, o.MaxRunning, o.TokenBudget = 0, 3, 7 }, 0},
+		{"aside, little memory", 2, false, true, false, func(o *infer.EngineOptions) { o.LongPrefill, o.PageSize, o.CacheBytes = 0, 8, 0 }, 0},
+		{"aside, guesses, sequence-wise", 1, false, false, false, func(o *infer.EngineOptions) { o.LongPrefill, o.MaxRunning, o.Schedule = 4, 2, infer.SequenceWise }, 2},
 		{"guesses", 2, false, false, false, func(o *infer.EngineOptions) {}, 3},
 		{"guesses, two at a time, sequence-wise", 2, false, false, false, func(o *infer.EngineOptions) { o.MaxRunning, o.Schedule, o.TokenBudget = 2, infer.SequenceWise, 4 }, 5},
 		{"guesses, little memory", 2, false, true, false, func(o *infer.EngineOptions) { o.PageSize, o.CacheBytes = 4, 0 }, 2},
@@ -224,6 +228,9 @@ func runAll(t *testing.T, m *model.Model, tok *token.Tokenizer, ec *engineCase) 
 	}
 	if st := e.Stats(); ec.preempts && st.Preempted == 0 || ec.reuses && st.PrefixHits == 0 {
 		t.Errorf("%s: %d preempted, %d prefixes used again: the case tests nothing", ec.name, st.Preempted, st.PrefixHits)
+	}
+	if st := e.Stats(); strings.HasPrefix(ec.name, "aside") && st.ReadAside == 0 {
+		t.Errorf("%s: nothing was read aside: the case tests nothing", ec.name)
 	}
 	e.Close()
 	return out

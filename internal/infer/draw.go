@@ -26,7 +26,7 @@ func (e *Engine) draw() {
 	v := e.m.Config.VocabSize
 	e.logits = slices.Grow(e.logits[:0], len(e.picked)*v)[:len(e.picked)*v]
 	if len(e.draws) > 0 {
-		e.flow.Logits(e.logits, e.picked)
+		e.from.Logits(e.logits, e.picked)
 	}
 	for len(e.draws) > 0 {
 		e.m.CPU().Pool().Run(len(e.draws), 1, (*drawTask)(e))
@@ -188,7 +188,7 @@ func (e *Engine) scorePrompt(q *Sequence, row int32) {
 		if n == 0 {
 			return
 		}
-		e.flow.Logits(e.logits, e.scored)
+		e.from.Logits(e.logits, e.scored)
 		for i := range n {
 			t := &q.prompt[q.done+lo+i+1]
 			t.LogProb, t.Top = logProbs(e.logits[i*v:(i+1)*v], prompt[q.done+lo+i+1], q.stream.request.TopLogProbs)

@@ -36,11 +36,12 @@ type EngineOptions struct {
 	PageSize         int   // tokens of a page
 	CacheFormat      kernel.PageFormat
 	PrefixReuse      bool // keys and values of a prompt's beginning that another text has left are used again
+	LongPrefill      int  // texts of more tokens are read aside of those that decode; others as fast as can be, in a tick that is longer by that once
 }
 
 // DefaultEngineOptions serve some dozens of requests.
 func DefaultEngineOptions() EngineOptions {
-	return EngineOptions{Schedule: DepthWise, MaxRunning: 32, MaxWaiting: 256, MaxWaitingTokens: 1 << 20, TokenBudget: 256, CacheBytes: 1 << 30, PageSize: 16, CacheFormat: kernel.PageFP32, PrefixReuse: true}
+	return EngineOptions{Schedule: DepthWise, MaxRunning: 32, MaxWaiting: 256, MaxWaitingTokens: 1 << 20, TokenBudget: 256, CacheBytes: 1 << 30, PageSize: 16, CacheFormat: kernel.PageFP32, PrefixReuse: true, LongPrefill: 128}
 }
 
 // Validate names the first option that is out of range, as an OptionError.
@@ -56,6 +57,8 @@ func (o *EngineOptions) Validate() error {
 		return &OptionError{Name: "max_waiting_tokens", Found: o.MaxWaitingTokens, Expected: "1 or more"}
 	case o.TokenBudget < 1:
 		return &OptionError{Name: "token_budget", Found: o.TokenBudget, Expected: "1 or more"}
+	case o.LongPrefill < 0:
+		return &OptionError{Name: "long_prefill_token_threshold", Found: o.LongPrefill, Expected: "0 or more"}
 	case o.PageSize < 1:
 		return &OptionError{Name: "page_size", Found: o.PageSize, Expected: "1 or more"}
 	case !slices.Contains(kernel.PageFormats(), o.CacheFormat):
@@ -108,6 +111,7 @@ type Stats struct {
 	GeneratedTokens  uint64
 	Drafted          uint64 // tokens that were guessed
 	Accepted         uint64 // guesses that held
+	ReadAside        uint64 // tokens that were read beside texts that decode, a few layers a tick
 	Preempted        uint64
 	Requests         uint64            // that ended well
 	Cancelled        uint64            // by their context
@@ -146,11 +150,10 @@ type Engine struct {
 	seats    []int32 // free ones
 	entering []int32 // seats of a pass
 	live     []int32
-	idle     int  // of live, the last ones
-	decoding int  // texts that decode
-	reading  bool // rows of prompts are under way
-	whole    bool // those of short ones
-	pace     pace
+	idle     int         // of live, the last ones
+	decoding int         // texts that decode
+	aside    aside       // long prompts beside these
+	from     *model.Flow // whose rows are drawn from
 	leaving  []int32
 	draws    []*Sequence // whose last row has left
 	picked   []int32     // rows of those that left whose logits are computed
@@ -170,7 +173,7 @@ func NewEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, 
 	if tok.VocabSize() > m.Config.VocabSize {
 		return nil, fmt.Errorf("tokenizer: %d tokens, the model has %d (vocab_size): this is not the model's tokenizer", tok.VocabSize(), m.Config.VocabSize)
 	}
-	e := &Engine{m: m, tok: tok, o: o, eot: -1, wake: make(chan struct{}, 1), stopped: make(chan struct{}), pace: pace{share: firstShare}}
+	e := &Engine{m: m, tok: tok, o: o, eot: -1, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 	if eot, ok := tok.EOT(); ok {
 		e.eot = eot
 	}
@@ -195,7 +198,7 @@ func (e *Engine) build() error {
 	n := c.Recursions()
 	e.stats.Depths, e.stats.Rejected, e.count.Depths = make([]uint64, n+1), map[string]uint64{}, make([]uint64, n+1)
 	heads := kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim}
-	seats := o.MaxRunning + n*o.TokenBudget // a row that enters is under way for n ticks at most
+	seats := o.MaxRunning + n*o.TokenBudget + asideRows // a row that enters, but aside, is under way for n ticks at most
 	pages := int(min(o.CacheBytes/kernel.PageBytes(o.PageSize, o.CacheFormat, heads), 1<<30))
 	text := (c.MaxPositionEmbeddings+o.PageSize-1)/o.PageSize + 1 // pages of a slot
 	pages = min(pages, e.m.Plan.Slots*text*2*o.MaxRunning)        // as many again for prefixes
@@ -205,6 +208,7 @@ func (e *Engine) build() error {
 	}
 	e.flow = e.m.NewFlow(seats, e.cache.attend)
 	e.cache.flow = e.flow
+	e.aside = aside{walk: e.flow.Walk(), rows: asideRows / 2}
 	for i := range seats {
 		e.seats = append(e.seats, int32(seats-1-i))
 	}

@@ -22,9 +22,7 @@ func (e *Engine) tick() {
 	}
 	e.leaveRows()
 	e.draw()
-	if e.decoding > 0 && !e.whole {
-		e.pace.saw(time.Since(started).Seconds(), e.decoding, e.reading)
-	}
+	e.readAside(time.Since(started))
 	e.running = slices.DeleteFunc(e.running, func(q *Sequence) bool { return q.ended })
 	e.publish()
 }
@@ -125,13 +123,9 @@ func (e *Engine) join(q *Sequence) {
 	}
 }
 
-// wholePrompt is how many tokens a text may have to be read as fast as can be. One tick becomes longer by that, for others that decode, and the text begins at
-// once; longer ones are read at a pace.
-const wholePrompt = 128
-
-// enter has the next tokens of sequences enter: first those that decode, then short prompts and parts of long ones.
+// enter has the next tokens of sequences enter: first those that decode, then prompts. Where texts decode, long ones are read aside.
 func (e *Engine) enter() {
-	e.entering, e.decoding, e.reading = e.entering[:0], 0, false
+	e.entering, e.decoding = e.entering[:0], 0
 	budget := e.o.TokenBudget
 	for i := 0; i < len(e.running); i++ {
 		if q := e.running[i]; q.decoding() {
@@ -140,41 +134,25 @@ func (e *Engine) enter() {
 			}
 		}
 	}
-	share := budget // of the long ones
-	if e.decoding > 0 {
-		share = e.pace.rows(e.decoding)
-		if e.whole { // the tick is long anyway
-			share = max(share, firstShare)
-		}
-	}
-	e.whole = false
 	for i := 0; i < len(e.running) && budget > 0; i++ {
 		q := e.running[i]
-		if q.decoding() || q.lead != nil || len(q.chunk) > 0 {
+		if q.decoding() || q.lead != nil || len(q.chunk) > 0 || e.decoding > 0 && e.long(q) {
 			continue
 		}
-		n, long := min(q.left(), budget), len(q.tokens) > wholePrompt
-		if long {
-			n = min(n, share)
-		}
-		if n > 0 && e.take(q, n) {
+		if n := min(q.left(), budget); n > 0 && e.take(q, n) {
+			e.entering = append(e.entering, q.chunk...)
 			budget -= n
-			if long {
-				share -= n
-			}
 		}
 	}
-	for _, q := range e.running {
-		if len(q.chunk) > 0 && !q.decoding() {
-			e.reading, e.whole = true, e.whole || len(q.tokens) <= wholePrompt
-		}
+	if e.decoding > 0 {
+		e.beginAside(budget)
 	}
 	if len(e.entering) > 0 {
 		e.flow.Enter(e.entering)
 	}
 }
 
-// take has the next n tokens of a sequence enter, for which it gets pages, from the youngest sequences if need be; if it is itself the youngest, it makes
+// take gives the next n tokens of a sequence seats and pages, from the youngest sequences if need be; if it is itself the youngest, it makes
 // way and take returns false.
 func (e *Engine) take(q *Sequence, n int) bool {
 	for {
@@ -204,7 +182,6 @@ func (e *Engine) take(q *Sequence, n int) bool {
 		e.cache.seated[seat] = q
 		q.chunk = append(q.chunk, seat)
 	}
-	e.entering = append(e.entering, q.chunk...)
 	return true
 }
 
@@ -220,6 +197,9 @@ func (e *Engine) preempt(q *Sequence) {
 // strip frees the seats and pages of a sequence.
 func (e *Engine) strip(q *Sequence) {
 	e.abandon(q)
+	if e.aside.text == q {
+		e.aside.text = nil
+	}
 	if len(q.chunk) > 0 {
 		e.entering = slices.DeleteFunc(e.entering, func(s int32) bool { return slices.Contains(q.chunk, s) })
 	}
@@ -242,6 +222,9 @@ func (e *Engine) loopRows(whole bool) {
 	e.live, e.idle = e.live[:0], 0
 	for r := range int32(e.m.Config.Recursions()) {
 		for _, q := range e.running {
+			if q == e.aside.text {
+				continue
+			}
 			for _, s := range q.chunk {
 				if seat := &e.flow.Seats[s]; !seat.Out && seat.Next == r {
 					e.live = append(e.live, s)
@@ -254,6 +237,9 @@ func (e *Engine) loopRows(whole bool) {
 	}
 	n := len(e.live)
 	for _, q := range e.running {
+		if q == e.aside.text {
+			continue
+		}
 		for _, s := range q.chunk {
 			if e.flow.Seats[s].Out {
 				e.live = append(e.live, s)
@@ -272,9 +258,9 @@ func (e *Engine) pass() {
 
 // leaveRows takes the chunks whose rows have all left the loop through the rest of the model.
 func (e *Engine) leaveRows() {
-	e.leaving, e.draws = e.leaving[:0], e.draws[:0]
+	e.leaving, e.draws, e.from = e.leaving[:0], e.draws[:0], e.flow
 	for _, q := range e.running {
-		if q.ready(e.flow) {
+		if q != e.aside.text && q.ready(e.flow) {
 			e.leaving = append(e.leaving, q.chunk...)
 		}
 	}
@@ -284,22 +270,29 @@ func (e *Engine) leaveRows() {
 	e.flow.Leave(e.leaving)
 	row := int32(0)
 	for _, q := range e.running {
-		if !q.ready(e.flow) {
-			continue
-		}
-		n := int32(len(q.chunk))
-		if q.stream.request.PromptLogProbs && q.index == 0 {
-			e.scorePrompt(q, row)
-		}
-		e.settle(q)
-		if row += n; q.done == len(q.tokens) {
-			q.row = row - 1
-			if !q.spec.drafting {
-				q.row -= int32(q.spec.guesses)
-			}
-			e.draws = append(e.draws, q)
+		if q != e.aside.text && q.ready(e.flow) {
+			n := int32(len(q.chunk))
+			e.left(q, row)
+			row += n
 		}
 	}
+}
+
+// left ends a chunk that has gone through the whole model, whose first row is the given one of the pass. Behind the last of a sequence something is drawn.
+func (e *Engine) left(q *Sequence, row int32) {
+	n := int32(len(q.chunk))
+	if q.stream.request.PromptLogProbs && q.index == 0 {
+		e.scorePrompt(q, row)
+	}
+	e.settle(q)
+	if q.done < len(q.tokens) {
+		return
+	}
+	q.row = row + n - 1
+	if !q.spec.drafting {
+		q.row -= int32(q.spec.guesses)
+	}
+	e.draws = append(e.draws, q)
 }
 
 // settle ends a chunk: its rows are computed.

@@ -76,6 +76,7 @@ func (e *Engine) next(q *Sequence, extra int) int {
 	if !e.take(q, n) {
 		return 0
 	}
+	e.entering = append(e.entering, q.chunk...)
 	return n
 }
 

@@ -72,19 +72,29 @@ func (d Mode) Score() float32 { return d.cut() }
 
 // Enter runs the rows through what comes before the loop and decides about the first recursion.
 func (f *Flow) Enter(seats []int32) {
-	d := f.m.Config.HiddenSize
+	x := f.enter(seats)
+	for i := range f.first {
+		f.segment(i, x, seats)
+	}
+	f.entered(x, seats)
+}
+
+// enter returns the embeddings x[n,d] of rows that begin.
+func (f *Flow) enter(seats []int32) []float32 {
 	f.t.f.reset()
 	f.t.i.reset()
-	x, tokens := f.t.f.get(len(seats)*d), f.t.i.get(len(seats))
+	x, tokens := f.t.f.get(len(seats)*f.m.Config.HiddenSize), f.t.i.get(len(seats))
 	for i, s := range seats {
 		seat := &f.Seats[s]
 		*seat = Seat{Token: seat.Token, Pos: seat.Pos, Limit: seat.Limit, Cut: seat.Cut}
 		tokens[i] = seat.Token
 	}
 	f.m.lookUp(x, tokens)
-	for i := range f.first {
-		f.segment(i, x, seats)
-	}
+	return x
+}
+
+// entered seats rows that have come to the loop.
+func (f *Flow) entered(x []float32, seats []int32) {
 	f.put(f.x, x, seats)
 	if f.loop == 0 {
 		for _, s := range seats {
@@ -101,44 +111,64 @@ func (f *Flow) Enter(seats []int32) {
 
 // segment runs all rows through a segment outside the loop.
 func (f *Flow) segment(i int, x []float32, seats []int32) {
-	s := &f.m.Plan.Segments[i]
-	for j := range s.Layers {
-		f.groups = append(f.groups[:0], Group{i, &s.Layers[j], 0, len(seats), j == len(s.Layers)-1, false})
-		f.layer(x, seats)
+	for j := range f.m.Plan.Segments[i].Layers {
+		f.outside(i, j, x, seats)
 	}
+}
+
+// outside runs all rows through layer j of a segment outside the loop.
+func (f *Flow) outside(i, j int, x []float32, seats []int32) {
+	s := &f.m.Plan.Segments[i]
+	f.groups = append(f.groups[:0], Group{i, &s.Layers[j], 0, len(seats), j == len(s.Layers)-1, false})
+	f.layer(x, seats)
 }
 
 // Loop runs each row through its next recursion and decides about the one behind it. seats is in order of Next. Behind them may stand idle rows that have
 // left the loop: they are computed like the others, for nothing.
 func (f *Flow) Loop(seats []int32, idle int) {
-	c, live := f.m.Config, len(seats)-idle
+	y := f.arrive(seats)
+	for j := range f.m.Config.BlockDepth() {
+		f.block(j, y, seats, idle)
+	}
+	f.looped(y, seats[:len(seats)-idle])
+}
+
+// arrive returns the stream y[n,d] of rows that begin a recursion.
+func (f *Flow) arrive(seats []int32) []float32 {
 	f.t.f.reset()
 	f.t.i.reset()
 	stream := f.x
-	if c.Token() {
+	if f.m.Config.Token() {
 		stream = f.h
 	}
-	y := f.t.f.get(len(seats) * c.HiddenSize)
-	f.m.cpu.GatherRows(y, stream, seats, c.HiddenSize)
-	for j := range c.BlockDepth() {
-		f.groups = f.groups[:0]
-		for lo := 0; lo < live; {
-			hi, r := lo+1, f.Seats[seats[lo]].Next
-			for hi < live && f.Seats[seats[hi]].Next == r {
-				hi++
-			}
-			s := f.first + int(r)
-			f.groups = append(f.groups, Group{s, &f.m.Plan.Segments[s].Layers[j], lo, hi, j == c.BlockDepth()-1, false})
-			lo = hi
+	y := f.t.f.get(len(seats) * f.m.Config.HiddenSize)
+	f.m.cpu.GatherRows(y, stream, seats, f.m.Config.HiddenSize)
+	return y
+}
+
+// block runs each row through layer j of its recursion.
+func (f *Flow) block(j int, y []float32, seats []int32, idle int) {
+	last, live := j == f.m.Config.BlockDepth()-1, len(seats)-idle
+	f.groups = f.groups[:0]
+	for lo := 0; lo < live; {
+		hi, r := lo+1, f.Seats[seats[lo]].Next
+		for hi < live && f.Seats[seats[hi]].Next == r {
+			hi++
 		}
-		if idle > 0 {
-			g := f.groups[len(f.groups)-1]
-			g.Lo, g.Hi, g.Idle = live, len(seats), true
-			f.groups = append(f.groups, g)
-		}
-		f.layer(y, seats)
+		s := f.first + int(r)
+		f.groups = append(f.groups, Group{s, &f.m.Plan.Segments[s].Layers[j], lo, hi, last, false})
+		lo = hi
 	}
-	seats = seats[:live]
+	if idle > 0 {
+		g := f.groups[len(f.groups)-1]
+		g.Lo, g.Hi, g.Idle = live, len(seats), true
+		f.groups = append(f.groups, g)
+	}
+	f.layer(y, seats)
+}
+
+// looped ends a recursion of rows and decides about the next one.
+func (f *Flow) looped(y []float32, seats []int32) {
 	f.add(y, seats)
 	at := 0
 	for i, s := range seats {
@@ -270,20 +300,31 @@ func (f *Flow) choose(x []float32, seats []int32) {
 
 // Leave runs rows through what comes behind the loop, and the final norm.
 func (f *Flow) Leave(seats []int32) {
-	c, d := f.m.Config, f.m.Config.HiddenSize
-	f.t.f.reset()
-	f.t.i.reset()
-	x := f.t.f.get(len(seats) * d)
-	f.m.cpu.GatherRows(x, f.x, seats, d)
+	x := f.leave(seats)
 	for i := f.first + f.loop; i < len(f.m.Plan.Segments); i++ {
 		f.segment(i, x, seats)
 	}
+	f.left(x, seats)
+}
+
+// leave returns the stream x[n,d] of rows that have left the loop.
+func (f *Flow) leave(seats []int32) []float32 {
+	f.t.f.reset()
+	f.t.i.reset()
+	x := f.t.f.get(len(seats) * f.m.Config.HiddenSize)
+	f.m.cpu.GatherRows(x, f.x, seats, f.m.Config.HiddenSize)
+	return x
+}
+
+// left ends rows with the final norm, for Logits.
+func (f *Flow) left(x []float32, seats []int32) {
+	c, d := f.m.Config, f.m.Config.HiddenSize
 	rstd := f.t.f.get(len(seats))
 	f.norm = f.t.f.get(len(seats) * d)
 	f.m.cpu.RMSNorm(f.norm, rstd, x, f.m.Layout.norm.of(f.m.W), len(seats), d, float32(c.RMSNormEps))
 }
 
-// Logits computes logits[m, v] of the rows of the last Leave that rows lists.
+// Logits computes logits[m, v] of the rows of the last Leave, or of a whole Walk, that rows lists.
 func (f *Flow) Logits(logits []float32, rows []int32) {
 	d, at := f.m.Config.HiddenSize, f.t.f.mark()
 	in := f.t.f.get(len(rows) * d)
