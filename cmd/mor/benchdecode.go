@@ -31,7 +31,7 @@ func newBenchDecode() *cobra.Command {
 		Long: `Measure a model in the engine that generate uses: random prompts are read, then all texts generate their likeliest tokens together. The prompt's
 figure is tokens a second until the last text has its first token; the other one is tokens a second of all texts from then on. Medians are shown.
 
-With --beside, the time between the tokens of the texts is measured, before and while a prompt of so many tokens is read beside them.`,
+With --beside, the time between the tokens of the texts is measured while a prompt of so many tokens is read beside them, and before and behind that.`,
 		Example: `  mor bench decode runs/default
   mor bench decode model.gguf --batch 1,8,32 --prompt 512 --tokens 64 --json
   mor bench decode model.gguf --batch 1,8 --beside 2047`,
