@@ -200,6 +200,7 @@ func (c *CPU) roundPairs(dst, x []float32, n, d int) {
 	*t = roundPairsTask{}
 }
 
+// roundPairsTask rounds rows of x[n,d]. Tasks that write x have it follow them, while the rows are in a cache; where dst is nil it does nothing.
 type roundPairsTask struct {
 	dst []BF16
 	x   []float32
@@ -208,6 +209,9 @@ type roundPairsTask struct {
 }
 
 func (t *roundPairsTask) Do(_, lo, hi int) {
+	if t.dst == nil {
+		return
+	}
 	stride := even(t.d)
 	for i := lo; i < hi; i++ {
 		dst, x := t.dst[i*stride:(i+1)*stride], row(t.x, i, t.d)

@@ -22,10 +22,10 @@ func bf16Zip14(dst *float32, step int, low *uint16, high *uint16, blocks int)
 //go:noescape
 func bf16Zip32(dst *float32, step int, low *uint16, high *uint16, blocks int)
 
-// bf16Norm computes y = (x·r)∘w.
+// bf16Norm computes y = (x·rstd)∘w of each row; rows of y hold an even number of values.
 //
 //go:noescape
-func bf16Norm(y *uint16, x *float32, w *float32, n int, r float32)
+func bf16Norm(y *uint16, rstd *float32, x *float32, w *float32, rows int, d int)
 
 // bf16SwiGLU computes y = silu(gate)∘up, and rounds gate and up.
 //

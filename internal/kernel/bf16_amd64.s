@@ -158,23 +158,30 @@ block:
 	VZEROUPPER
 	RET
 
-// func bf16Norm(y *uint16, x *float32, w *float32, n int, r float32)
+// func bf16Norm(y *uint16, rstd *float32, x *float32, w *float32, rows int, d int)
 // Requires: AVX, AVX512BW, AVX512F, BMI2
-TEXT ·bf16Norm(SB), NOSPLIT, $0-36
-	MOVQ         y+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         w+16(FP), DX
-	MOVQ         n+24(FP), BX
-	VBROADCASTSS r+32(FP), Z0
-	XORQ         SI, SI
-	SUBQ         $0x20, BX
-	JL           tail
+TEXT ·bf16Norm(SB), NOSPLIT, $0-48
+	MOVQ y+0(FP), AX
+	MOVQ rstd+8(FP), CX
+	MOVQ x+16(FP), DX
+	MOVQ w+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ d+40(FP), DI
+	LEAQ 1(DI), R9
+	ANDQ $-2, R9
 
-loop:
-	VMOVUPS (CX)(SI*4), Z1
-	VMOVUPS 64(CX)(SI*4), Z2
-	VMOVUPS (DX)(SI*4), Z3
-	VMOVUPS 64(DX)(SI*4), Z4
+row:
+	VBROADCASTSS (CX), Z0
+	MOVQ         DI, R8
+	XORQ         R10, R10
+	SUBQ         $0x20, R8
+	JL           tail2
+
+loop1:
+	VMOVUPS (DX)(R10*4), Z1
+	VMOVUPS 64(DX)(R10*4), Z2
+	VMOVUPS (BX)(R10*4), Z3
+	VMOVUPS 64(BX)(R10*4), Z4
 	VMULPS  Z0, Z1, Z1
 	VMULPS  Z3, Z1, Z1
 	VMULPS  Z0, Z2, Z2
@@ -183,23 +190,23 @@ loop:
 	WORD    $0xc972
 
 	// VCVTNE2PS2BF16 Z1, Z2, Z1
-	VMOVDQU16 Z1, (AX)(SI*2)
-	ADDQ      $0x20, SI
-	SUBQ      $0x20, BX
-	JGE       loop
+	VMOVDQU16 Z1, (AX)(R10*2)
+	ADDQ      $0x20, R10
+	SUBQ      $0x20, R8
+	JGE       loop1
 
-tail:
-	ADDQ      $0x20, BX
-	JZ        done
-	MOVQ      $-1, DI
-	BZHIQ     BX, DI, DI
-	KMOVQ     DI, K1
+tail2:
+	ADDQ      $0x20, R8
+	JZ        done3
+	MOVQ      $-1, R11
+	BZHIQ     R8, R11, R11
+	KMOVQ     R11, K1
 	KMOVW     K1, K2
 	KSHIFTRD  $0x10, K1, K3
-	VMOVUPS.Z (CX)(SI*4), K2, Z1
-	VMOVUPS.Z 64(CX)(SI*4), K3, Z2
-	VMOVUPS.Z (DX)(SI*4), K2, Z3
-	VMOVUPS.Z 64(DX)(SI*4), K3, Z4
+	VMOVUPS.Z (DX)(R10*4), K2, Z1
+	VMOVUPS.Z 64(DX)(R10*4), K3, Z2
+	VMOVUPS.Z (BX)(R10*4), K2, Z3
+	VMOVUPS.Z 64(BX)(R10*4), K3, Z4
 	VMULPS    Z0, Z1, Z1
 	VMULPS    Z3, Z1, Z1
 	VMULPS    Z0, Z2, Z2
@@ -208,9 +215,14 @@ tail:
 	WORD      $0xc972
 
 	// VCVTNE2PS2BF16 Z1, Z2, Z1
-	VMOVDQU16 Z1, K1, (AX)(SI*2)
+	VMOVDQU16 Z1, K1, (AX)(R10*2)
 
-done:
+done3:
+	ADDQ $0x04, CX
+	LEAQ (DX)(DI*4), DX
+	LEAQ (AX)(R9*2), AX
+	DECQ SI
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -225,9 +237,9 @@ TEXT ·bf16SwiGLU(SB), NOSPLIT, $0-48
 	MOVQ n+40(FP), DI
 	XORQ R8, R8
 	SUBQ $0x20, DI
-	JL   tail
+	JL   tail5
 
-loop:
+loop4:
 	VMOVUPS      (BX)(R8*4), Z0
 	VMOVUPS      64(BX)(R8*4), Z1
 	VMOVUPS      (SI)(R8*4), Z2
@@ -295,11 +307,11 @@ loop:
 	VMOVDQU16 Z2, (DX)(R8*2)
 	ADDQ      $0x20, R8
 	SUBQ      $0x20, DI
-	JGE       loop
+	JGE       loop4
 
-tail:
+tail5:
 	ADDQ         $0x20, DI
-	JZ           done
+	JZ           done6
 	MOVQ         $-1, R9
 	BZHIQ        DI, R9, R9
 	KMOVQ        R9, K1
@@ -371,7 +383,7 @@ tail:
 	// VCVTNE2PS2BF16 Z2, Z3, Z2
 	VMOVDQU16 Z2, K1, (DX)(R8*2)
 
-done:
+done6:
 	VZEROUPPER
 	RET
 
@@ -622,9 +634,9 @@ TEXT ·bf16SwiGLUBackward(SB), NOSPLIT, $0-56
 	VMOVUPS c3f800000<>+0(SB), Z0
 	XORQ    R9, R9
 	SUBQ    $0x20, R8
-	JL      tail
+	JL      tail8
 
-loop:
+loop7:
 	VPMOVZXWD    (SI)(R9*2), Z1
 	VPSLLD       $0x10, Z1, Z1
 	VPMOVZXWD    32(SI)(R9*2), Z2
@@ -708,11 +720,11 @@ loop:
 	VMOVDQU16 Z7, (CX)(R9*2)
 	ADDQ      $0x20, R9
 	SUBQ      $0x20, R8
-	JGE       loop
+	JGE       loop7
 
-tail:
+tail8:
 	ADDQ         $0x20, R8
-	JZ           done
+	JZ           done9
 	MOVQ         $-1, R10
 	BZHIQ        R8, R10, R10
 	KMOVQ        R10, K1
@@ -800,6 +812,6 @@ tail:
 	// VCVTNE2PS2BF16 Z7, Z2, Z7
 	VMOVDQU16 Z7, K1, (CX)(R9*2)
 
-done:
+done9:
 	VZEROUPPER
 	RET

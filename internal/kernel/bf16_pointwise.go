@@ -1,16 +1,5 @@
 package kernel
 
-import "math"
-
-// RMSNormBF16 is RMSNorm with y as rows of bfloat16, y[n, Words(d)].
-func (c *CPU) RMSNormBF16(y, rstd, x, w []float32, n, d int, eps float32) {
-	defer c.Done(c.Start(), Work{Kernel: "rmsnorm", Bytes: 6 * float64(n) * float64(d)})
-	t := &c.task.normBF16
-	*t = normBF16Task{c.level, c.bf16, halves(y), rstd, x, w[:d], d, eps}
-	c.pool.Run(n, rowGrain(d), t)
-	*t = normBF16Task{}
-}
-
 // SwiGLUBF16 is SwiGLU with y as rows of bfloat16, y[n, Words(f)], which also rounds gu to rows half[n, Words(2f)].
 func (c *CPU) SwiGLUBF16(y, half, gu []float32, n, f int) {
 	defer c.Done(c.Start(), Work{Kernel: "swiglu", Bytes: 14 * float64(n) * float64(f)})
@@ -37,30 +26,6 @@ func halfRow(x []BF16, i, d int) []BF16 {
 		r[d] = 0
 	}
 	return r[:d]
-}
-
-type normBF16Task struct {
-	level      Level
-	cpu        bool // has the instructions
-	y          []BF16
-	rstd, x, w []float32
-	d          int
-	eps        float32
-}
-
-func (t *normBF16Task) Do(_, lo, hi int) {
-	for i := lo; i < hi; i++ {
-		x, y := row(t.x, i, t.d), halfRow(t.y, i, t.d)
-		r := float32(1 / math.Sqrt(float64(t.level.dot(x, x)/float32(t.d)+t.eps)))
-		t.rstd[i] = r
-		if t.cpu {
-			bf16Norm((*uint16)(&y[0]), &x[0], &t.w[0], t.d, r)
-			continue
-		}
-		for j, v := range x {
-			y[j] = Round(v * r * t.w[j])
-		}
-	}
 }
 
 type swigluBF16Task struct {

@@ -282,6 +282,42 @@ func TestRowsBF16(t *testing.T) {
 	}
 }
 
+// TestRoundedBehind: kernels that also round what they write give the bits of the kernels that do not, rounded behind them.
+func TestRoundedBehind(t *testing.T) {
+	for _, level := range levelsBF16() {
+		for _, shape := range [][2]int{{1, 2}, {7, 33}, {70, 64}, {300, 130}} {
+			c, rng, n, d := mustCPU(t, level, 3), rand.New(rand.NewPCG(1, 2)), shape[0], shape[1]
+			dy, x, w, rstd, table := random(rng, n*d), random(rng, n*d), random(rng, d), random(rng, n), random(rng, n*d)
+			pos, targets, e := make([]int32, n), make([]int32, n), d/2*2 // the last value of an odd row is not turned
+			for i := range pos {
+				pos[i], targets[i] = int32(i*7%n), int32(i%(d+1)-1)
+			}
+			for _, k := range []struct {
+				name       string
+				plain, run func(out, sums, half []float32)
+			}{
+				{"RMSNormBackward", func(out, sums, _ []float32) { c.RMSNormBackward(out, nil, sums[:d], dy, x, w, rstd, n, d) },
+					func(out, sums, half []float32) { c.RMSNormBackward(out, half, sums[:d], dy, x, w, rstd, n, d) }},
+				{"RoPE", func(out, _, _ []float32) { c.RoPE(out, table, pos, 1, e, d, true) },
+					func(out, _, half []float32) { c.RoPEBF16(half, out, table, pos, 1, e, d, true) }},
+				{"CrossEntropy", func(out, sums, _ []float32) { c.CrossEntropy(sums[:n], out, targets, d, 0.5) },
+					func(out, sums, half []float32) { c.CrossEntropyBF16(half, sums[:n], out, targets, d, 0.5) }},
+			} {
+				name := fmt.Sprintf("%s %s %v", level, k.name, shape)
+				want, wantSums := random(rng, n*d), random(rng, n+d)
+				got, sums := slices.Clone(want), slices.Clone(wantSums)
+				half, wantHalf := make([]float32, n*Words(d)), make([]float32, n*Words(d))
+				k.plain(want, wantSums, nil)
+				c.RoundRows(wantHalf, want, n, d)
+				k.run(got, sums, half)
+				same(t, name, got, want)
+				same(t, name+" sums", sums, wantSums)
+				same(t, name+" rounded", half, wantHalf)
+			}
+		}
+	}
+}
+
 // nearRows fails unless rows of bfloat16 hold n rows of d values up to half a unit in the last place and a little more, and a zero behind an odd d.
 func nearRows(t *testing.T, what string, rows, want []float32, n, d int) {
 	t.Helper()

@@ -96,7 +96,6 @@ type tasks struct {
 	rowsA       []float32 // rounded operands of a gradient of weights
 	rowsB       []float32
 	roundPanel  roundPanelTask
-	normBF16    normBF16Task
 	swigluBF16  swigluBF16Task
 	dswigluBF16 dswigluBF16Task
 	zero        []float32

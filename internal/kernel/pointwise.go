@@ -2,35 +2,29 @@ package kernel
 
 import "math"
 
-// RMSNorm computes y[n,d] = x·rstd·w with rstd[n] = 1/√(mean(x²)+eps) of each row, which backward needs.
-func (c *CPU) RMSNorm(y, rstd, x, w []float32, n, d int, eps float32) {
-	defer c.Done(c.Start(), sweepWork("rmsnorm", 2*n*d))
-	t := &c.task.norm
-	*t = normTask{c.level, y, rstd, x, w[:d], d, eps}
-	c.pool.Run(n, rowGrain(d), t)
-	*t = normTask{}
-}
-
-// RMSNormBackward adds to dx[n,d] and dw[d] the gradients of RMSNorm. dw is reduced over the rows in order, starting from dw.
-func (c *CPU) RMSNormBackward(dx, dw, dy, x, w, rstd []float32, n, d int) {
-	defer c.Done(c.Start(), sweepWork("rmsnorm backward", 4*n*d))
-	t := &c.task.dnorm
-	*t = dnormTask{c.level, dx, dy, x, w[:d], rstd, d}
-	c.pool.Run(n, rowGrain(d), t)
-	*t = dnormTask{}
-	c.columns(columnTask{op: (*columnTask).normWeight, dw: dw, dy: dy, x: x, rstd: rstd, n: n, d: d})
-}
-
 // RoPE rotates x in place: rows of h heads of e values at x[i*stride:], by the angles of position pos[i]. The two halves of a
 // head form the pairs. table holds, for each position, e/2 cosines and then e/2 sines. inverse turns back, which is the backward.
 func (c *CPU) RoPE(x, table []float32, pos []int32, h, e, stride int, inverse bool) {
 	defer c.Done(c.Start(), sweepWork("rope", 2*len(pos)*h*e))
+	c.rope(ropeTask{x: x, table: table, pos: pos, h: h, e: e, stride: stride}, inverse)
+}
+
+// RoPEBF16 is RoPE that also writes the rows with all their stride values as rows of bfloat16, half[n, Words(stride)].
+func (c *CPU) RoPEBF16(half, x, table []float32, pos []int32, h, e, stride int, inverse bool) {
+	work := sweepWork("rope", 2*len(pos)*h*e)
+	work.Bytes += float64(len(pos) * (6*stride - 4*h*e))
+	defer c.Done(c.Start(), work)
+	c.rope(ropeTask{x: x, table: table, pos: pos, h: h, e: e, stride: stride, half: roundPairsTask{halves(half), x, stride, c.bf16}}, inverse)
+}
+
+func (c *CPU) rope(task ropeTask, inverse bool) {
 	t := &c.task.rope
-	*t = ropeTask{c.level, x, table, pos, h, e, stride, 1}
+	*t = task
+	t.level, t.sign = c.level, 1
 	if inverse {
 		t.sign = -1
 	}
-	c.pool.Run(len(pos), rowGrain(h*e), t)
+	c.pool.Run(len(t.pos), rowGrain(t.stride), t)
 	*t = ropeTask{}
 }
 
@@ -57,45 +51,25 @@ func (c *CPU) SwiGLUBackward(dgu, y, dy, gu []float32, n, f int) {
 // logits are left as they are.
 func (c *CPU) CrossEntropy(loss, logits []float32, targets []int32, v int, scale float32) {
 	defer c.Done(c.Start(), sweepWork("cross-entropy", 2*len(targets)*v))
+	c.crossEntropy(crossEntropyTask{loss: loss, logits: logits, targets: targets, v: v, scale: scale})
+}
+
+// CrossEntropyBF16 is CrossEntropy that also writes the gradient as rows of bfloat16, half[n, Words(v)].
+func (c *CPU) CrossEntropyBF16(half, loss, logits []float32, targets []int32, v int, scale float32) {
+	defer c.Done(c.Start(), Work{Kernel: "cross-entropy", Bytes: 10 * float64(len(targets)) * float64(v)})
+	c.crossEntropy(crossEntropyTask{loss: loss, logits: logits, targets: targets, v: v, scale: scale, half: roundPairsTask{halves(half), logits, v, c.bf16}})
+}
+
+func (c *CPU) crossEntropy(task crossEntropyTask) {
 	t := &c.task.crossent
-	*t = crossEntropyTask{c.level, loss, logits, targets, v, scale}
-	c.pool.Run(len(targets), 1, t)
+	*t = task
+	t.level = c.level
+	c.pool.Run(len(t.targets), 1, t)
 	*t = crossEntropyTask{}
 }
 
 // rowGrain is how many rows of d values make a range that is worth handing to a worker.
 func rowGrain(d int) int { return max(1, 16384/max(d, 1)) }
-
-type normTask struct {
-	level         Level
-	y, rstd, x, w []float32
-	d             int
-	eps           float32
-}
-
-func (t *normTask) Do(_, lo, hi int) {
-	for i := lo; i < hi; i++ {
-		x := row(t.x, i, t.d)
-		r := float32(1 / math.Sqrt(float64(t.level.dot(x, x)/float32(t.d)+t.eps)))
-		t.rstd[i] = r
-		t.level.norm(row(t.y, i, t.d), x, t.w, r)
-	}
-}
-
-type dnormTask struct {
-	level              Level
-	dx, dy, x, w, rstd []float32
-	d                  int
-}
-
-// Do computes, with g = dy∘w, dx += rstd·(g − x·rstd²·mean(g∘x)).
-func (t *dnormTask) Do(_, lo, hi int) {
-	for i := lo; i < hi; i++ {
-		dy, x, r := row(t.dy, i, t.d), row(t.x, i, t.d), t.rstd[i]
-		s := t.level.dot3(dy, t.w, x) * (r * r / float32(t.d))
-		t.level.dnorm(row(t.dx, i, t.d), dy, x, t.w, r, s)
-	}
-}
 
 type ropeTask struct {
 	level        Level
@@ -103,12 +77,14 @@ type ropeTask struct {
 	pos          []int32
 	h, e, stride int
 	sign         float32
+	half         roundPairsTask
 }
 
-func (t *ropeTask) Do(_, lo, hi int) {
+func (t *ropeTask) Do(worker, lo, hi int) {
 	for i := lo; i < hi; i++ {
 		angles := row(t.table, int(t.pos[i]), t.e)
 		t.level.rope(t.x[i*t.stride:i*t.stride+t.h*t.e], angles[:t.e/2], angles[t.e/2:], t.sign)
+		t.half.Do(worker, i, i+1)
 	}
 }
 
@@ -143,28 +119,32 @@ type crossEntropyTask struct {
 	targets      []int32
 	v            int
 	scale        float32
+	half         roundPairsTask
 }
 
-func (t *crossEntropyTask) Do(_, lo, hi int) {
+func (t *crossEntropyTask) Do(worker, lo, hi int) {
 	for i := lo; i < hi; i++ {
-		logits, target := row(t.logits, i, t.v), t.targets[i]
-		if target < 0 {
-			t.loss[i] = 0
-			if t.scale != 0 {
-				clear(logits)
-			}
-			continue
-		}
-		top, logit := t.level.maxOf(logits), logits[target]
-		if t.scale == 0 {
-			t.loss[i] = crossEntropy(t.level.sumExp(logits, top), top, logit)
-			continue
-		}
-		s := t.level.exp(logits, top)
-		t.loss[i] = crossEntropy(s, top, logit)
-		t.level.scale(logits, logits, float32(float64(t.scale)/s))
-		logits[target] -= t.scale
+		t.loss[i] = t.row(row(t.logits, i, t.v), t.targets[i])
+		t.half.Do(worker, i, i+1)
 	}
+}
+
+// row turns the logits of a row into its gradient, unless scale is 0, and returns its loss.
+func (t *crossEntropyTask) row(logits []float32, target int32) float32 {
+	if target < 0 {
+		if t.scale != 0 {
+			clear(logits)
+		}
+		return 0
+	}
+	top, logit := t.level.maxOf(logits), logits[target]
+	if t.scale == 0 {
+		return crossEntropy(t.level.sumExp(logits, top), top, logit)
+	}
+	s := t.level.exp(logits, top)
+	t.level.scale(logits, logits, float32(float64(t.scale)/s))
+	logits[target] -= t.scale
+	return crossEntropy(s, top, logit)
 }
 
 // crossEntropy is the loss of a row with Σ e^(logit−top) = s.

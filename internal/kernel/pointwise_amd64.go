@@ -32,20 +32,25 @@ func addMulAVX2(y []float32, a []float32, b []float32, s float32)
 //go:noescape
 func dotAVX2(a []float32, b []float32) float32
 
-// normAVX2 computes y = (x·r)∘w.
+// rstdAVX2 computes 1/√(mean(x²)+eps) of each row of d values.
 //
 //go:noescape
-func normAVX2(y []float32, x []float32, w []float32, r float32)
+func rstdAVX2(rstd []float32, x []float32, d int, eps float32)
 
-// dot3AVX2 returns Σ a∘b∘c.
+// normAVX2 computes y = (x·rstd)∘w of each row.
 //
 //go:noescape
-func dot3AVX2(a []float32, b []float32, c []float32) float32
+func normAVX2(y []float32, rstd []float32, x []float32, w []float32)
 
-// dnormAVX2 computes dx += r·(dy∘w − x·s).
+// dnormAVX2 computes dx += r·(g − x·r²·mean(g∘x)) of each row, with g = dy∘w and r its rstd.
 //
 //go:noescape
-func dnormAVX2(dx []float32, dy []float32, x []float32, w []float32, r float32, s float32)
+func dnormAVX2(dx []float32, dy []float32, x []float32, w []float32, rstd []float32)
+
+// dnormWeightAVX2 computes dw += (dy·rstd)∘x, one row after the other.
+//
+//go:noescape
+func dnormWeightAVX2(dw []float32, dy []float32, x []float32, rstd []float32)
 
 // ropeAVX2 rotates heads in x, pairs (x[p], x[p+half]), by the angles with the given cosines and sines·sign.
 //
@@ -117,20 +122,25 @@ func addMulAVX512(y []float32, a []float32, b []float32, s float32)
 //go:noescape
 func dotAVX512(a []float32, b []float32) float32
 
-// normAVX512 computes y = (x·r)∘w.
+// rstdAVX512 computes 1/√(mean(x²)+eps) of each row of d values.
 //
 //go:noescape
-func normAVX512(y []float32, x []float32, w []float32, r float32)
+func rstdAVX512(rstd []float32, x []float32, d int, eps float32)
 
-// dot3AVX512 returns Σ a∘b∘c.
+// normAVX512 computes y = (x·rstd)∘w of each row.
 //
 //go:noescape
-func dot3AVX512(a []float32, b []float32, c []float32) float32
+func normAVX512(y []float32, rstd []float32, x []float32, w []float32)
 
-// dnormAVX512 computes dx += r·(dy∘w − x·s).
+// dnormAVX512 computes dx += r·(g − x·r²·mean(g∘x)) of each row, with g = dy∘w and r its rstd.
 //
 //go:noescape
-func dnormAVX512(dx []float32, dy []float32, x []float32, w []float32, r float32, s float32)
+func dnormAVX512(dx []float32, dy []float32, x []float32, w []float32, rstd []float32)
+
+// dnormWeightAVX512 computes dw += (dy·rstd)∘x, one row after the other.
+//
+//go:noescape
+func dnormWeightAVX512(dw []float32, dy []float32, x []float32, rstd []float32)
 
 // ropeAVX512 rotates heads in x, pairs (x[p], x[p+half]), by the angles with the given cosines and sines·sign.
 //

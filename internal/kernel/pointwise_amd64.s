@@ -495,94 +495,261 @@ end30:
 	VZEROUPPER
 	RET
 
-// func normAVX2(y []float32, x []float32, w []float32, r float32)
-// Requires: AVX
-TEXT ·normAVX2(SB), NOSPLIT, $0-76
-	MOVQ         y_base+0(FP), AX
-	MOVQ         x_base+24(FP), CX
-	MOVQ         w_base+48(FP), DX
-	VBROADCASTSS r+72(FP), Y0
-	MOVQ         y_len+8(FP), BX
-	XORQ         SI, SI
-	CMPQ         BX, $0x00000020
-	JLT          done32
+// func rstdAVX2(rstd []float32, x []float32, d int, eps float32)
+// Requires: AVX, FMA3
+TEXT ·rstdAVX2(SB), NOSPLIT, $0-60
+	MOVQ       rstd_base+0(FP), AX
+	MOVQ       x_base+24(FP), CX
+	MOVQ       d+48(FP), DX
+	VXORPS     X0, X0, X0
+	VCVTSI2SSQ DX, X0, X0
+	VMOVSS     c3f800000<>+0(SB), X1
+	VCVTSS2SD  X1, X1, X1
+	MOVQ       rstd_len+8(FP), BX
+	TESTQ      BX, BX
+	JZ         rows32
 
-loop31:
-	VMOVUPS (CX)(SI*1), Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS (DX)(SI*1), Y2
-	VMULPS  Y2, Y1, Y1
-	VMOVUPS Y1, (AX)(SI*1)
-	VMOVUPS 32(CX)(SI*1), Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS 32(DX)(SI*1), Y2
-	VMULPS  Y2, Y1, Y1
-	VMOVUPS Y1, 32(AX)(SI*1)
-	VMOVUPS 64(CX)(SI*1), Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS 64(DX)(SI*1), Y2
-	VMULPS  Y2, Y1, Y1
-	VMOVUPS Y1, 64(AX)(SI*1)
-	VMOVUPS 96(CX)(SI*1), Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS 96(DX)(SI*1), Y2
-	VMULPS  Y2, Y1, Y1
-	VMOVUPS Y1, 96(AX)(SI*1)
-	ADDQ    $0x00000080, SI
-	SUBQ    $0x00000020, BX
-	CMPQ    BX, $0x00000020
-	JGE     loop31
-
-done32:
-	CMPQ BX, $0x00000010
-	JLT  done34
+row31:
+	MOVQ   DX, SI
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	XORQ   DI, DI
+	CMPQ   SI, $0x00000040
+	JLT    done34
 
 loop33:
-	VMOVUPS (CX)(SI*1), Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS (DX)(SI*1), Y2
-	VMULPS  Y2, Y1, Y1
-	VMOVUPS Y1, (AX)(SI*1)
-	VMOVUPS 32(CX)(SI*1), Y1
-	VMULPS  Y0, Y1, Y1
-	VMOVUPS 32(DX)(SI*1), Y2
-	VMULPS  Y2, Y1, Y1
-	VMOVUPS Y1, 32(AX)(SI*1)
-	ADDQ    $0x00000040, SI
-	SUBQ    $0x00000010, BX
-	CMPQ    BX, $0x00000010
-	JGE     loop33
+	VMOVUPS     (CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y2
+	VMOVUPS     32(CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y3
+	VMOVUPS     64(CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y4
+	VMOVUPS     96(CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y5
+	VMOVUPS     128(CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y6
+	VMOVUPS     160(CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y7
+	VMOVUPS     192(CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y8
+	VMOVUPS     224(CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y9
+	ADDQ        $0x00000100, DI
+	SUBQ        $0x00000040, SI
+	CMPQ        SI, $0x00000040
+	JGE         loop33
 
 done34:
-	TESTQ      BX, BX
-	JZ         end35
-	LEAQ       tailMasks<>+0(SB), DI
-	NEGQ       BX
-	VMOVUPS    64(DI)(BX*4), Y1
-	VMOVUPS    96(DI)(BX*4), Y2
-	VMASKMOVPS (CX)(SI*1), Y1, Y3
-	VMULPS     Y0, Y3, Y3
-	VMASKMOVPS (DX)(SI*1), Y1, Y4
-	VMULPS     Y4, Y3, Y3
-	VMASKMOVPS Y3, Y1, (AX)(SI*1)
-	VMASKMOVPS 32(CX)(SI*1), Y2, Y1
-	VMULPS     Y0, Y1, Y1
-	VMASKMOVPS 32(DX)(SI*1), Y2, Y0
-	VMULPS     Y0, Y1, Y1
-	VMASKMOVPS Y1, Y2, 32(AX)(SI*1)
+	CMPQ SI, $0x00000010
+	JLT  done36
 
-end35:
+loop35:
+	VMOVUPS     (CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y2
+	VMOVUPS     32(CX)(DI*1), Y10
+	VFMADD231PS Y10, Y10, Y3
+	ADDQ        $0x00000040, DI
+	SUBQ        $0x00000010, SI
+	CMPQ        SI, $0x00000010
+	JGE         loop35
+
+done36:
+	TESTQ       SI, SI
+	JZ          end37
+	LEAQ        tailMasks<>+0(SB), R8
+	NEGQ        SI
+	VMOVUPS     64(R8)(SI*4), Y10
+	VMOVUPS     96(R8)(SI*4), Y11
+	VMASKMOVPS  (CX)(DI*1), Y10, Y10
+	VFMADD231PS Y10, Y10, Y2
+	VMASKMOVPS  32(CX)(DI*1), Y11, Y10
+	VFMADD231PS Y10, Y10, Y3
+
+end37:
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y5, Y3, Y3
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y6, Y2, Y2
+	VADDPS       Y7, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VPERMILPD    $0x01, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDPS       X3, X2, X2
+	VDIVSS       X0, X2, X2
+	VADDSS       eps+56(FP), X2, X2
+	VCVTSS2SD    X2, X2, X2
+	VSQRTSD      X2, X2, X2
+	VDIVSD       X2, X1, X2
+	VCVTSD2SS    X2, X2, X2
+	VMOVSS       X2, (AX)
+	ADDQ         $0x04, AX
+	LEAQ         (CX)(DX*4), CX
+	DECQ         BX
+	JNZ          row31
+
+rows32:
 	VZEROUPPER
 	RET
 
-// func dot3AVX2(a []float32, b []float32, c []float32) float32
-// Requires: AVX, FMA3
-TEXT ·dot3AVX2(SB), NOSPLIT, $0-76
-	MOVQ   a_base+0(FP), AX
-	MOVQ   b_base+24(FP), CX
-	MOVQ   c_base+48(FP), DX
-	MOVQ   a_len+8(FP), BX
-	VXORPS Y0, Y0, Y0
+DATA c3f800000<>+0(SB)/4, $0x3f800000
+DATA c3f800000<>+4(SB)/4, $0x3f800000
+DATA c3f800000<>+8(SB)/4, $0x3f800000
+DATA c3f800000<>+12(SB)/4, $0x3f800000
+DATA c3f800000<>+16(SB)/4, $0x3f800000
+DATA c3f800000<>+20(SB)/4, $0x3f800000
+DATA c3f800000<>+24(SB)/4, $0x3f800000
+DATA c3f800000<>+28(SB)/4, $0x3f800000
+DATA c3f800000<>+32(SB)/4, $0x3f800000
+DATA c3f800000<>+36(SB)/4, $0x3f800000
+DATA c3f800000<>+40(SB)/4, $0x3f800000
+DATA c3f800000<>+44(SB)/4, $0x3f800000
+DATA c3f800000<>+48(SB)/4, $0x3f800000
+DATA c3f800000<>+52(SB)/4, $0x3f800000
+DATA c3f800000<>+56(SB)/4, $0x3f800000
+DATA c3f800000<>+60(SB)/4, $0x3f800000
+GLOBL c3f800000<>(SB), RODATA|NOPTR, $64
+
+// func normAVX2(y []float32, rstd []float32, x []float32, w []float32)
+// Requires: AVX
+TEXT ·normAVX2(SB), NOSPLIT, $0-96
+	MOVQ  y_base+0(FP), AX
+	MOVQ  rstd_base+24(FP), CX
+	MOVQ  x_base+48(FP), DX
+	MOVQ  w_base+72(FP), BX
+	MOVQ  w_len+80(FP), SI
+	MOVQ  rstd_len+32(FP), DI
+	TESTQ DI, DI
+	JZ    rows39
+
+row38:
+	VBROADCASTSS (CX), Y0
+	MOVQ         SI, R8
+	XORQ         R9, R9
+	CMPQ         R8, $0x00000040
+	JLT          done41
+
+loop40:
+	VMOVUPS (DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS (BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, (AX)(R9*1)
+	VMOVUPS 32(DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 32(BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 32(AX)(R9*1)
+	VMOVUPS 64(DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 64(BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 64(AX)(R9*1)
+	VMOVUPS 96(DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 96(BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 96(AX)(R9*1)
+	VMOVUPS 128(DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 128(BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 128(AX)(R9*1)
+	VMOVUPS 160(DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 160(BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 160(AX)(R9*1)
+	VMOVUPS 192(DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 192(BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 192(AX)(R9*1)
+	VMOVUPS 224(DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 224(BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 224(AX)(R9*1)
+	ADDQ    $0x00000100, R9
+	SUBQ    $0x00000040, R8
+	CMPQ    R8, $0x00000040
+	JGE     loop40
+
+done41:
+	CMPQ R8, $0x00000010
+	JLT  done43
+
+loop42:
+	VMOVUPS (DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS (BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, (AX)(R9*1)
+	VMOVUPS 32(DX)(R9*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 32(BX)(R9*1), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 32(AX)(R9*1)
+	ADDQ    $0x00000040, R9
+	SUBQ    $0x00000010, R8
+	CMPQ    R8, $0x00000010
+	JGE     loop42
+
+done43:
+	TESTQ      R8, R8
+	JZ         end44
+	LEAQ       tailMasks<>+0(SB), R10
+	NEGQ       R8
+	VMOVUPS    64(R10)(R8*4), Y1
+	VMOVUPS    96(R10)(R8*4), Y2
+	VMASKMOVPS (DX)(R9*1), Y1, Y3
+	VMULPS     Y0, Y3, Y3
+	VMASKMOVPS (BX)(R9*1), Y1, Y4
+	VMULPS     Y4, Y3, Y3
+	VMASKMOVPS Y3, Y1, (AX)(R9*1)
+	VMASKMOVPS 32(DX)(R9*1), Y2, Y1
+	VMULPS     Y0, Y1, Y1
+	VMASKMOVPS 32(BX)(R9*1), Y2, Y0
+	VMULPS     Y0, Y1, Y1
+	VMASKMOVPS Y1, Y2, 32(AX)(R9*1)
+
+end44:
+	ADDQ $0x04, CX
+	LEAQ (DX)(SI*4), DX
+	LEAQ (AX)(SI*4), AX
+	DECQ DI
+	JNZ  row38
+
+rows39:
+	VZEROUPPER
+	RET
+
+// func dnormAVX2(dx []float32, dy []float32, x []float32, w []float32, rstd []float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·dnormAVX2(SB), NOSPLIT, $0-120
+	MOVQ       dx_base+0(FP), AX
+	MOVQ       dy_base+24(FP), CX
+	MOVQ       x_base+48(FP), DX
+	MOVQ       w_base+72(FP), BX
+	MOVQ       rstd_base+96(FP), SI
+	MOVQ       w_len+80(FP), DI
+	VXORPS     X0, X0, X0
+	VCVTSI2SSQ DI, X0, X0
+	MOVQ       rstd_len+104(FP), R8
+	TESTQ      R8, R8
+	JZ         rows46
+
+row45:
+	MOVQ   DI, R9
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -590,215 +757,376 @@ TEXT ·dot3AVX2(SB), NOSPLIT, $0-76
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	XORQ   SI, SI
-	CMPQ   BX, $0x00000040
-	JLT    done37
+	VXORPS Y8, Y8, Y8
+	XORQ   R10, R10
+	CMPQ   R9, $0x00000040
+	JLT    done48
 
-loop36:
-	VMOVUPS     (AX)(SI*1), Y8
-	VMOVUPS     (CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     (DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y0
-	VMOVUPS     32(AX)(SI*1), Y8
-	VMOVUPS     32(CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     32(DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y1
-	VMOVUPS     64(AX)(SI*1), Y8
-	VMOVUPS     64(CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     64(DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y2
-	VMOVUPS     96(AX)(SI*1), Y8
-	VMOVUPS     96(CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     96(DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y3
-	VMOVUPS     128(AX)(SI*1), Y8
-	VMOVUPS     128(CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     128(DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y4
-	VMOVUPS     160(AX)(SI*1), Y8
-	VMOVUPS     160(CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     160(DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y5
-	VMOVUPS     192(AX)(SI*1), Y8
-	VMOVUPS     192(CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     192(DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y6
-	VMOVUPS     224(AX)(SI*1), Y8
-	VMOVUPS     224(CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     224(DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y7
-	ADDQ        $0x00000100, SI
-	SUBQ        $0x00000040, BX
-	CMPQ        BX, $0x00000040
-	JGE         loop36
+loop47:
+	VMOVUPS     (CX)(R10*1), Y9
+	VMOVUPS     (BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     (DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y1
+	VMOVUPS     32(CX)(R10*1), Y9
+	VMOVUPS     32(BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     32(DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y2
+	VMOVUPS     64(CX)(R10*1), Y9
+	VMOVUPS     64(BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     64(DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y3
+	VMOVUPS     96(CX)(R10*1), Y9
+	VMOVUPS     96(BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     96(DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y4
+	VMOVUPS     128(CX)(R10*1), Y9
+	VMOVUPS     128(BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     128(DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y5
+	VMOVUPS     160(CX)(R10*1), Y9
+	VMOVUPS     160(BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     160(DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y6
+	VMOVUPS     192(CX)(R10*1), Y9
+	VMOVUPS     192(BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     192(DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y7
+	VMOVUPS     224(CX)(R10*1), Y9
+	VMOVUPS     224(BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     224(DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y8
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x00000040, R9
+	CMPQ        R9, $0x00000040
+	JGE         loop47
 
-done37:
-	CMPQ BX, $0x00000010
-	JLT  done39
+done48:
+	CMPQ R9, $0x00000010
+	JLT  done50
 
-loop38:
-	VMOVUPS     (AX)(SI*1), Y8
-	VMOVUPS     (CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     (DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y0
-	VMOVUPS     32(AX)(SI*1), Y8
-	VMOVUPS     32(CX)(SI*1), Y9
-	VMULPS      Y9, Y8, Y8
-	VMOVUPS     32(DX)(SI*1), Y9
-	VFMADD231PS Y9, Y8, Y1
-	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000010, BX
-	CMPQ        BX, $0x00000010
-	JGE         loop38
+loop49:
+	VMOVUPS     (CX)(R10*1), Y9
+	VMOVUPS     (BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     (DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y1
+	VMOVUPS     32(CX)(R10*1), Y9
+	VMOVUPS     32(BX)(R10*1), Y10
+	VMULPS      Y10, Y9, Y9
+	VMOVUPS     32(DX)(R10*1), Y10
+	VFMADD231PS Y10, Y9, Y2
+	ADDQ        $0x00000040, R10
+	SUBQ        $0x00000010, R9
+	CMPQ        R9, $0x00000010
+	JGE         loop49
 
-done39:
-	TESTQ       BX, BX
-	JZ          end40
-	LEAQ        tailMasks<>+0(SB), DI
-	NEGQ        BX
-	VMOVUPS     64(DI)(BX*4), Y8
-	VMOVUPS     96(DI)(BX*4), Y9
-	VMASKMOVPS  (AX)(SI*1), Y8, Y10
-	VMASKMOVPS  (CX)(SI*1), Y8, Y11
-	VMULPS      Y11, Y10, Y10
-	VMASKMOVPS  (DX)(SI*1), Y8, Y8
-	VFMADD231PS Y8, Y10, Y0
-	VMASKMOVPS  32(AX)(SI*1), Y9, Y8
-	VMASKMOVPS  32(CX)(SI*1), Y9, Y10
-	VMULPS      Y10, Y8, Y8
-	VMASKMOVPS  32(DX)(SI*1), Y9, Y9
-	VFMADD231PS Y9, Y8, Y1
+done50:
+	TESTQ       R9, R9
+	JZ          end51
+	LEAQ        tailMasks<>+0(SB), R11
+	NEGQ        R9
+	VMOVUPS     64(R11)(R9*4), Y9
+	VMOVUPS     96(R11)(R9*4), Y10
+	VMASKMOVPS  (CX)(R10*1), Y9, Y11
+	VMASKMOVPS  (BX)(R10*1), Y9, Y12
+	VMULPS      Y12, Y11, Y11
+	VMASKMOVPS  (DX)(R10*1), Y9, Y9
+	VFMADD231PS Y9, Y11, Y1
+	VMASKMOVPS  32(CX)(R10*1), Y10, Y9
+	VMASKMOVPS  32(BX)(R10*1), Y10, Y11
+	VMULPS      Y11, Y9, Y9
+	VMASKMOVPS  32(DX)(R10*1), Y10, Y10
+	VFMADD231PS Y10, Y9, Y2
 
-end40:
-	VADDPS       Y2, Y0, Y0
+end51:
 	VADDPS       Y3, Y1, Y1
-	VADDPS       Y6, Y4, Y4
+	VADDPS       Y4, Y2, Y2
 	VADDPS       Y7, Y5, Y5
-	VADDPS       Y4, Y0, Y0
+	VADDPS       Y8, Y6, Y6
 	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VPERMILPD    $0x01, X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSHDUP    X0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, ret+72(FP)
+	VADDPS       Y6, Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X2, X1, X1
+	VPERMILPD    $0x01, X1, X2
+	VADDPS       X2, X1, X1
+	VMOVSHDUP    X1, X2
+	VADDPS       X2, X1, X1
+	VBROADCASTSS (SI), Y2
+	VMULSS       X2, X2, X3
+	VDIVSS       X0, X3, X3
+	VMULSS       X3, X1, X3
+	VBROADCASTSS X3, Y1
+	MOVQ         DI, R9
+	XORQ         R10, R10
+	CMPQ         R9, $0x00000020
+	JLT          done53
+
+loop52:
+	VMOVUPS     (DX)(R10*1), Y3
+	VMOVUPS     (AX)(R10*1), Y4
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     (CX)(R10*1), Y5
+	VMOVUPS     (BX)(R10*1), Y6
+	VFMSUB231PS Y5, Y6, Y3
+	VFMADD231PS Y3, Y2, Y4
+	VMOVUPS     Y4, (AX)(R10*1)
+	VMOVUPS     32(DX)(R10*1), Y3
+	VMOVUPS     32(AX)(R10*1), Y4
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     32(CX)(R10*1), Y5
+	VMOVUPS     32(BX)(R10*1), Y6
+	VFMSUB231PS Y5, Y6, Y3
+	VFMADD231PS Y3, Y2, Y4
+	VMOVUPS     Y4, 32(AX)(R10*1)
+	VMOVUPS     64(DX)(R10*1), Y3
+	VMOVUPS     64(AX)(R10*1), Y4
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     64(CX)(R10*1), Y5
+	VMOVUPS     64(BX)(R10*1), Y6
+	VFMSUB231PS Y5, Y6, Y3
+	VFMADD231PS Y3, Y2, Y4
+	VMOVUPS     Y4, 64(AX)(R10*1)
+	VMOVUPS     96(DX)(R10*1), Y3
+	VMOVUPS     96(AX)(R10*1), Y4
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     96(CX)(R10*1), Y5
+	VMOVUPS     96(BX)(R10*1), Y6
+	VFMSUB231PS Y5, Y6, Y3
+	VFMADD231PS Y3, Y2, Y4
+	VMOVUPS     Y4, 96(AX)(R10*1)
+	ADDQ        $0x00000080, R10
+	SUBQ        $0x00000020, R9
+	CMPQ        R9, $0x00000020
+	JGE         loop52
+
+done53:
+	CMPQ R9, $0x00000010
+	JLT  done55
+
+loop54:
+	VMOVUPS     (DX)(R10*1), Y3
+	VMOVUPS     (AX)(R10*1), Y4
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     (CX)(R10*1), Y5
+	VMOVUPS     (BX)(R10*1), Y6
+	VFMSUB231PS Y5, Y6, Y3
+	VFMADD231PS Y3, Y2, Y4
+	VMOVUPS     Y4, (AX)(R10*1)
+	VMOVUPS     32(DX)(R10*1), Y3
+	VMOVUPS     32(AX)(R10*1), Y4
+	VMULPS      Y1, Y3, Y3
+	VMOVUPS     32(CX)(R10*1), Y5
+	VMOVUPS     32(BX)(R10*1), Y6
+	VFMSUB231PS Y5, Y6, Y3
+	VFMADD231PS Y3, Y2, Y4
+	VMOVUPS     Y4, 32(AX)(R10*1)
+	ADDQ        $0x00000040, R10
+	SUBQ        $0x00000010, R9
+	CMPQ        R9, $0x00000010
+	JGE         loop54
+
+done55:
+	TESTQ       R9, R9
+	JZ          end56
+	LEAQ        tailMasks<>+0(SB), R11
+	NEGQ        R9
+	VMOVUPS     64(R11)(R9*4), Y3
+	VMOVUPS     96(R11)(R9*4), Y4
+	VMASKMOVPS  (DX)(R10*1), Y3, Y5
+	VMASKMOVPS  (AX)(R10*1), Y3, Y6
+	VMULPS      Y1, Y5, Y5
+	VMASKMOVPS  (CX)(R10*1), Y3, Y7
+	VMASKMOVPS  (BX)(R10*1), Y3, Y8
+	VFMSUB231PS Y7, Y8, Y5
+	VFMADD231PS Y5, Y2, Y6
+	VMASKMOVPS  Y6, Y3, (AX)(R10*1)
+	VMASKMOVPS  32(DX)(R10*1), Y4, Y3
+	VMASKMOVPS  32(AX)(R10*1), Y4, Y5
+	VMULPS      Y1, Y3, Y3
+	VMASKMOVPS  32(CX)(R10*1), Y4, Y1
+	VMASKMOVPS  32(BX)(R10*1), Y4, Y6
+	VFMSUB231PS Y1, Y6, Y3
+	VFMADD231PS Y3, Y2, Y5
+	VMASKMOVPS  Y5, Y4, 32(AX)(R10*1)
+
+end56:
+	ADDQ $0x04, SI
+	LEAQ (AX)(DI*4), AX
+	LEAQ (CX)(DI*4), CX
+	LEAQ (DX)(DI*4), DX
+	DECQ R8
+	JNZ  row45
+
+rows46:
 	VZEROUPPER
 	RET
 
-// func dnormAVX2(dx []float32, dy []float32, x []float32, w []float32, r float32, s float32)
+// func dnormWeightAVX2(dw []float32, dy []float32, x []float32, rstd []float32)
 // Requires: AVX, FMA3
-TEXT ·dnormAVX2(SB), NOSPLIT, $0-104
-	MOVQ         dx_base+0(FP), AX
-	MOVQ         dy_base+24(FP), CX
-	MOVQ         x_base+48(FP), DX
-	MOVQ         w_base+72(FP), BX
-	VBROADCASTSS r+96(FP), Y0
-	VBROADCASTSS s+100(FP), Y1
-	MOVQ         dx_len+8(FP), SI
-	XORQ         DI, DI
-	CMPQ         SI, $0x00000020
-	JLT          done42
+TEXT ·dnormWeightAVX2(SB), NOSPLIT, $0-96
+	MOVQ dw_base+0(FP), AX
+	MOVQ dy_base+24(FP), CX
+	MOVQ x_base+48(FP), DX
+	MOVQ rstd_base+72(FP), BX
+	MOVQ dw_len+8(FP), SI
+	MOVQ rstd_len+80(FP), DI
+	MOVQ SI, R8
+	XORQ R9, R9
+	CMPQ R8, $0x00000040
+	JLT  done58
 
-loop41:
-	VMOVUPS     (DX)(DI*1), Y2
-	VMOVUPS     (AX)(DI*1), Y3
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     (CX)(DI*1), Y4
-	VMOVUPS     (BX)(DI*1), Y5
-	VFMSUB231PS Y4, Y5, Y2
-	VFMADD231PS Y2, Y0, Y3
-	VMOVUPS     Y3, (AX)(DI*1)
-	VMOVUPS     32(DX)(DI*1), Y2
-	VMOVUPS     32(AX)(DI*1), Y3
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     32(CX)(DI*1), Y4
-	VMOVUPS     32(BX)(DI*1), Y5
-	VFMSUB231PS Y4, Y5, Y2
-	VFMADD231PS Y2, Y0, Y3
-	VMOVUPS     Y3, 32(AX)(DI*1)
-	VMOVUPS     64(DX)(DI*1), Y2
-	VMOVUPS     64(AX)(DI*1), Y3
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     64(CX)(DI*1), Y4
-	VMOVUPS     64(BX)(DI*1), Y5
-	VFMSUB231PS Y4, Y5, Y2
-	VFMADD231PS Y2, Y0, Y3
-	VMOVUPS     Y3, 64(AX)(DI*1)
-	VMOVUPS     96(DX)(DI*1), Y2
-	VMOVUPS     96(AX)(DI*1), Y3
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     96(CX)(DI*1), Y4
-	VMOVUPS     96(BX)(DI*1), Y5
-	VFMSUB231PS Y4, Y5, Y2
-	VFMADD231PS Y2, Y0, Y3
-	VMOVUPS     Y3, 96(AX)(DI*1)
-	ADDQ        $0x00000080, DI
-	SUBQ        $0x00000020, SI
-	CMPQ        SI, $0x00000020
-	JGE         loop41
+loop57:
+	VMOVUPS (AX)(R9*1), Y0
+	VMOVUPS 32(AX)(R9*1), Y1
+	VMOVUPS 64(AX)(R9*1), Y2
+	VMOVUPS 96(AX)(R9*1), Y3
+	VMOVUPS 128(AX)(R9*1), Y4
+	VMOVUPS 160(AX)(R9*1), Y5
+	VMOVUPS 192(AX)(R9*1), Y6
+	VMOVUPS 224(AX)(R9*1), Y7
+	MOVQ    CX, R10
+	MOVQ    DX, R11
+	MOVQ    BX, R12
+	MOVQ    DI, R13
+	TESTQ   R13, R13
+	JZ      rows60
 
-done42:
-	CMPQ SI, $0x00000010
-	JLT  done44
+row59:
+	VBROADCASTSS (R12), Y8
+	VMOVUPS      (R10)(R9*1), Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      (R11)(R9*1), Y10
+	VFMADD231PS  Y10, Y9, Y0
+	VMOVUPS      32(R10)(R9*1), Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      32(R11)(R9*1), Y10
+	VFMADD231PS  Y10, Y9, Y1
+	VMOVUPS      64(R10)(R9*1), Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      64(R11)(R9*1), Y10
+	VFMADD231PS  Y10, Y9, Y2
+	VMOVUPS      96(R10)(R9*1), Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      96(R11)(R9*1), Y10
+	VFMADD231PS  Y10, Y9, Y3
+	VMOVUPS      128(R10)(R9*1), Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      128(R11)(R9*1), Y10
+	VFMADD231PS  Y10, Y9, Y4
+	VMOVUPS      160(R10)(R9*1), Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      160(R11)(R9*1), Y10
+	VFMADD231PS  Y10, Y9, Y5
+	VMOVUPS      192(R10)(R9*1), Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      192(R11)(R9*1), Y10
+	VFMADD231PS  Y10, Y9, Y6
+	VMOVUPS      224(R10)(R9*1), Y9
+	VMULPS       Y8, Y9, Y9
+	VMOVUPS      224(R11)(R9*1), Y8
+	VFMADD231PS  Y8, Y9, Y7
+	ADDQ         $0x04, R12
+	LEAQ         (R10)(SI*4), R10
+	LEAQ         (R11)(SI*4), R11
+	DECQ         R13
+	JNZ          row59
 
-loop43:
-	VMOVUPS     (DX)(DI*1), Y2
-	VMOVUPS     (AX)(DI*1), Y3
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     (CX)(DI*1), Y4
-	VMOVUPS     (BX)(DI*1), Y5
-	VFMSUB231PS Y4, Y5, Y2
-	VFMADD231PS Y2, Y0, Y3
-	VMOVUPS     Y3, (AX)(DI*1)
-	VMOVUPS     32(DX)(DI*1), Y2
-	VMOVUPS     32(AX)(DI*1), Y3
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     32(CX)(DI*1), Y4
-	VMOVUPS     32(BX)(DI*1), Y5
-	VFMSUB231PS Y4, Y5, Y2
-	VFMADD231PS Y2, Y0, Y3
-	VMOVUPS     Y3, 32(AX)(DI*1)
-	ADDQ        $0x00000040, DI
-	SUBQ        $0x00000010, SI
-	CMPQ        SI, $0x00000010
-	JGE         loop43
+rows60:
+	VMOVUPS Y0, (AX)(R9*1)
+	VMOVUPS Y1, 32(AX)(R9*1)
+	VMOVUPS Y2, 64(AX)(R9*1)
+	VMOVUPS Y3, 96(AX)(R9*1)
+	VMOVUPS Y4, 128(AX)(R9*1)
+	VMOVUPS Y5, 160(AX)(R9*1)
+	VMOVUPS Y6, 192(AX)(R9*1)
+	VMOVUPS Y7, 224(AX)(R9*1)
+	ADDQ    $0x00000100, R9
+	SUBQ    $0x00000040, R8
+	CMPQ    R8, $0x00000040
+	JGE     loop57
 
-done44:
-	TESTQ       SI, SI
-	JZ          end45
-	LEAQ        tailMasks<>+0(SB), R8
-	NEGQ        SI
-	VMOVUPS     64(R8)(SI*4), Y2
-	VMOVUPS     96(R8)(SI*4), Y3
-	VMASKMOVPS  (DX)(DI*1), Y2, Y4
-	VMASKMOVPS  (AX)(DI*1), Y2, Y5
-	VMULPS      Y1, Y4, Y4
-	VMASKMOVPS  (CX)(DI*1), Y2, Y6
-	VMASKMOVPS  (BX)(DI*1), Y2, Y7
-	VFMSUB231PS Y6, Y7, Y4
-	VFMADD231PS Y4, Y0, Y5
-	VMASKMOVPS  Y5, Y2, (AX)(DI*1)
-	VMASKMOVPS  32(DX)(DI*1), Y3, Y2
-	VMASKMOVPS  32(AX)(DI*1), Y3, Y4
-	VMULPS      Y1, Y2, Y2
-	VMASKMOVPS  32(CX)(DI*1), Y3, Y1
-	VMASKMOVPS  32(BX)(DI*1), Y3, Y5
-	VFMSUB231PS Y1, Y5, Y2
-	VFMADD231PS Y2, Y0, Y4
-	VMASKMOVPS  Y4, Y3, 32(AX)(DI*1)
+done58:
+	CMPQ R8, $0x00000010
+	JLT  done62
 
-end45:
+loop61:
+	VMOVUPS (AX)(R9*1), Y0
+	VMOVUPS 32(AX)(R9*1), Y1
+	MOVQ    CX, R10
+	MOVQ    DX, R11
+	MOVQ    BX, R12
+	MOVQ    DI, R13
+	TESTQ   R13, R13
+	JZ      rows64
+
+row63:
+	VBROADCASTSS (R12), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VMULPS       Y2, Y3, Y3
+	VMOVUPS      (R11)(R9*1), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VMOVUPS      32(R10)(R9*1), Y3
+	VMULPS       Y2, Y3, Y3
+	VMOVUPS      32(R11)(R9*1), Y2
+	VFMADD231PS  Y2, Y3, Y1
+	ADDQ         $0x04, R12
+	LEAQ         (R10)(SI*4), R10
+	LEAQ         (R11)(SI*4), R11
+	DECQ         R13
+	JNZ          row63
+
+rows64:
+	VMOVUPS Y0, (AX)(R9*1)
+	VMOVUPS Y1, 32(AX)(R9*1)
+	ADDQ    $0x00000040, R9
+	SUBQ    $0x00000010, R8
+	CMPQ    R8, $0x00000010
+	JGE     loop61
+
+done62:
+	TESTQ      R8, R8
+	JZ         end65
+	LEAQ       tailMasks<>+0(SB), R10
+	NEGQ       R8
+	VMOVUPS    64(R10)(R8*4), Y0
+	VMOVUPS    96(R10)(R8*4), Y1
+	VMASKMOVPS (AX)(R9*1), Y0, Y2
+	VMASKMOVPS 32(AX)(R9*1), Y1, Y3
+	MOVQ       DX, DX
+	MOVQ       DI, DI
+	TESTQ      DI, DI
+	JZ         rows67
+
+row66:
+	VBROADCASTSS (BX), Y4
+	VMASKMOVPS   (CX)(R9*1), Y0, Y5
+	VMULPS       Y4, Y5, Y5
+	VMASKMOVPS   (DX)(R9*1), Y0, Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VMASKMOVPS   32(CX)(R9*1), Y1, Y5
+	VMULPS       Y4, Y5, Y5
+	VMASKMOVPS   32(DX)(R9*1), Y1, Y4
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         $0x04, BX
+	LEAQ         (CX)(SI*4), CX
+	LEAQ         (DX)(SI*4), DX
+	DECQ         DI
+	JNZ          row66
+
+rows67:
+	VMASKMOVPS Y2, Y0, (AX)(R9*1)
+	VMASKMOVPS Y3, Y1, 32(AX)(R9*1)
+
+end65:
 	VZEROUPPER
 	RET
 
@@ -819,9 +1147,9 @@ head:
 	MOVQ  DI, R8
 	XORQ  R9, R9
 	CMPQ  R8, $0x00000010
-	JLT   done47
+	JLT   done69
 
-loop46:
+loop68:
 	VMOVUPS     (AX)(R9*1), Y1
 	VMOVUPS     (SI)(R9*1), Y2
 	VMOVUPS     (CX)(R9*1), Y3
@@ -847,11 +1175,11 @@ loop46:
 	ADDQ        $0x00000040, R9
 	SUBQ        $0x00000010, R8
 	CMPQ        R8, $0x00000010
-	JGE         loop46
+	JGE         loop68
 
-done47:
+done69:
 	TESTQ       R8, R8
-	JZ          end48
+	JZ          end70
 	LEAQ        tailMasks<>+0(SB), R10
 	NEGQ        R8
 	VMOVUPS     64(R10)(R8*4), Y1
@@ -879,7 +1207,7 @@ done47:
 	VMASKMOVPS  Y6, Y2, 32(AX)(R9*1)
 	VMASKMOVPS  Y5, Y2, 32(SI)(R9*1)
 
-end48:
+end70:
 	LEAQ (AX)(DI*8), AX
 	LEAQ (SI)(DI*8), SI
 	SUBQ DI, BX
@@ -899,9 +1227,9 @@ TEXT ·swigluAVX2(SB), NOSPLIT, $0-72
 	MOVQ y_len+8(FP), BX
 	XORQ SI, SI
 	CMPQ BX, $0x00000020
-	JLT  done50
+	JLT  done72
 
-loop49:
+loop71:
 	VMOVUPS      (CX)(SI*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
@@ -1037,13 +1365,13 @@ loop49:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x00000020, BX
 	CMPQ         BX, $0x00000020
-	JGE          loop49
+	JGE          loop71
 
-done50:
+done72:
 	CMPQ BX, $0x00000010
-	JLT  done52
+	JLT  done74
 
-loop51:
+loop73:
 	VMOVUPS      (CX)(SI*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
@@ -1113,11 +1441,11 @@ loop51:
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000010, BX
 	CMPQ         BX, $0x00000010
-	JGE          loop51
+	JGE          loop73
 
-done52:
+done74:
 	TESTQ        BX, BX
-	JZ           end53
+	JZ           end75
 	LEAQ         tailMasks<>+0(SB), DI
 	NEGQ         BX
 	VMOVUPS      64(DI)(BX*4), Y0
@@ -1189,7 +1517,7 @@ done52:
 	VMULPS       Y0, Y5, Y5
 	VMASKMOVPS   Y5, Y1, 32(AX)(SI*1)
 
-end53:
+end75:
 	VZEROUPPER
 	RET
 
@@ -1409,24 +1737,6 @@ DATA c3efffffe<>+56(SB)/4, $0x3efffffe
 DATA c3efffffe<>+60(SB)/4, $0x3efffffe
 GLOBL c3efffffe<>(SB), RODATA|NOPTR, $64
 
-DATA c3f800000<>+0(SB)/4, $0x3f800000
-DATA c3f800000<>+4(SB)/4, $0x3f800000
-DATA c3f800000<>+8(SB)/4, $0x3f800000
-DATA c3f800000<>+12(SB)/4, $0x3f800000
-DATA c3f800000<>+16(SB)/4, $0x3f800000
-DATA c3f800000<>+20(SB)/4, $0x3f800000
-DATA c3f800000<>+24(SB)/4, $0x3f800000
-DATA c3f800000<>+28(SB)/4, $0x3f800000
-DATA c3f800000<>+32(SB)/4, $0x3f800000
-DATA c3f800000<>+36(SB)/4, $0x3f800000
-DATA c3f800000<>+40(SB)/4, $0x3f800000
-DATA c3f800000<>+44(SB)/4, $0x3f800000
-DATA c3f800000<>+48(SB)/4, $0x3f800000
-DATA c3f800000<>+52(SB)/4, $0x3f800000
-DATA c3f800000<>+56(SB)/4, $0x3f800000
-DATA c3f800000<>+60(SB)/4, $0x3f800000
-GLOBL c3f800000<>(SB), RODATA|NOPTR, $64
-
 DATA cff800000<>+0(SB)/4, $0xff800000
 DATA cff800000<>+4(SB)/4, $0xff800000
 DATA cff800000<>+8(SB)/4, $0xff800000
@@ -1457,9 +1767,9 @@ TEXT ·dswigluAVX2(SB), NOSPLIT, $0-144
 	MOVQ dy_len+80(FP), R8
 	XORQ R9, R9
 	CMPQ R8, $0x00000020
-	JLT  done55
+	JLT  done77
 
-loop54:
+loop76:
 	VMOVUPS      (SI)(R9*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
@@ -1635,13 +1945,13 @@ loop54:
 	ADDQ         $0x00000080, R9
 	SUBQ         $0x00000020, R8
 	CMPQ         R8, $0x00000020
-	JGE          loop54
+	JGE          loop76
 
-done55:
+done77:
 	CMPQ R8, $0x00000010
-	JLT  done57
+	JLT  done79
 
-loop56:
+loop78:
 	VMOVUPS      (SI)(R9*1), Y0
 	VXORPS       c80000000<>+0(SB), Y0, Y1
 	VMOVUPS      c42b20000<>+0(SB), Y2
@@ -1731,11 +2041,11 @@ loop56:
 	ADDQ         $0x00000040, R9
 	SUBQ         $0x00000010, R8
 	CMPQ         R8, $0x00000010
-	JGE          loop56
+	JGE          loop78
 
-done57:
+done79:
 	TESTQ        R8, R8
-	JZ           end58
+	JZ           end80
 	LEAQ         tailMasks<>+0(SB), R10
 	NEGQ         R8
 	VMOVUPS      64(R10)(R8*4), Y0
@@ -1827,7 +2137,7 @@ done57:
 	VMASKMOVPS   Y2, Y1, 32(AX)(R9*1)
 	VMASKMOVPS   Y3, Y1, 32(DX)(R9*1)
 
-end58:
+end80:
 	VZEROUPPER
 	RET
 
@@ -1855,9 +2165,9 @@ TEXT ·maxOfAVX2(SB), NOSPLIT, $0-28
 	MOVQ    x_len+8(FP), CX
 	XORQ    DX, DX
 	CMPQ    CX, $0x00000040
-	JLT     done60
+	JLT     done82
 
-loop59:
+loop81:
 	VMOVUPS (AX)(DX*1), Y9
 	VMAXPS  Y9, Y1, Y1
 	VMOVUPS 32(AX)(DX*1), Y9
@@ -1877,13 +2187,13 @@ loop59:
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, CX
 	CMPQ    CX, $0x00000040
-	JGE     loop59
+	JGE     loop81
 
-done60:
+done82:
 	CMPQ CX, $0x00000010
-	JLT  done62
+	JLT  done84
 
-loop61:
+loop83:
 	VMOVUPS (AX)(DX*1), Y9
 	VMAXPS  Y9, Y1, Y1
 	VMOVUPS 32(AX)(DX*1), Y9
@@ -1891,11 +2201,11 @@ loop61:
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, CX
 	CMPQ    CX, $0x00000010
-	JGE     loop61
+	JGE     loop83
 
-done62:
+done84:
 	TESTQ      CX, CX
-	JZ         end63
+	JZ         end85
 	LEAQ       tailMasks<>+0(SB), BX
 	NEGQ       CX
 	VMOVUPS    64(BX)(CX*4), Y9
@@ -1907,7 +2217,7 @@ done62:
 	VBLENDVPS  Y10, Y9, Y0, Y9
 	VMAXPS     Y9, Y2, Y2
 
-end63:
+end85:
 	VMAXPS       Y3, Y1, Y1
 	VMAXPS       Y4, Y2, Y2
 	VMAXPS       Y7, Y5, Y5
@@ -1938,9 +2248,9 @@ TEXT ·sumExpAVX2(SB), NOSPLIT, $0-40
 	MOVQ         x_len+8(FP), CX
 	XORQ         DX, DX
 	CMPQ         CX, $0x00000040
-	JLT          done65
+	JLT          done87
 
-loop64:
+loop86:
 	VMOVUPS      (AX)(DX*1), Y6
 	VSUBPS       Y0, Y6, Y6
 	VMOVUPS      c42b20000<>+0(SB), Y7
@@ -2168,13 +2478,13 @@ loop64:
 	ADDQ         $0x00000100, DX
 	SUBQ         $0x00000040, CX
 	CMPQ         CX, $0x00000040
-	JGE          loop64
+	JGE          loop86
 
-done65:
+done87:
 	CMPQ CX, $0x00000010
-	JLT  done67
+	JLT  done89
 
-loop66:
+loop88:
 	VMOVUPS      (AX)(DX*1), Y6
 	VSUBPS       Y0, Y6, Y6
 	VMOVUPS      c42b20000<>+0(SB), Y7
@@ -2240,11 +2550,11 @@ loop66:
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000010, CX
 	CMPQ         CX, $0x00000010
-	JGE          loop66
+	JGE          loop88
 
-done67:
+done89:
 	TESTQ        CX, CX
-	JZ           end68
+	JZ           end90
 	LEAQ         tailMasks<>+0(SB), BX
 	NEGQ         CX
 	VMOVUPS      64(BX)(CX*4), Y6
@@ -2314,7 +2624,7 @@ done67:
 	VCVTPS2PD    X0, Y0
 	VADDPD       Y0, Y5, Y5
 
-end68:
+end90:
 	VADDPD       Y4, Y2, Y2
 	VADDPD       Y5, Y3, Y3
 	VADDPD       Y3, Y2, Y2
@@ -2339,9 +2649,9 @@ TEXT ·expAVX2(SB), NOSPLIT, $0-40
 	MOVQ         x_len+8(FP), CX
 	XORQ         DX, DX
 	CMPQ         CX, $0x00000040
-	JLT          done70
+	JLT          done92
 
-loop69:
+loop91:
 	VMOVUPS      (AX)(DX*1), Y6
 	VSUBPS       Y0, Y6, Y6
 	VMOVUPS      c42b20000<>+0(SB), Y7
@@ -2577,13 +2887,13 @@ loop69:
 	ADDQ         $0x00000100, DX
 	SUBQ         $0x00000040, CX
 	CMPQ         CX, $0x00000040
-	JGE          loop69
+	JGE          loop91
 
-done70:
+done92:
 	CMPQ CX, $0x00000010
-	JLT  done72
+	JLT  done94
 
-loop71:
+loop93:
 	VMOVUPS      (AX)(DX*1), Y6
 	VSUBPS       Y0, Y6, Y6
 	VMOVUPS      c42b20000<>+0(SB), Y7
@@ -2651,11 +2961,11 @@ loop71:
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000010, CX
 	CMPQ         CX, $0x00000010
-	JGE          loop71
+	JGE          loop93
 
-done72:
+done94:
 	TESTQ        CX, CX
-	JZ           end73
+	JZ           end95
 	LEAQ         tailMasks<>+0(SB), BX
 	NEGQ         CX
 	VMOVUPS      64(BX)(CX*4), Y6
@@ -2727,7 +3037,7 @@ done72:
 	VCVTPS2PD    X0, Y0
 	VADDPD       Y0, Y5, Y5
 
-end73:
+end95:
 	VADDPD       Y4, Y2, Y2
 	VADDPD       Y5, Y3, Y3
 	VADDPD       Y3, Y2, Y2
@@ -2750,9 +3060,9 @@ TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
 	MOVQ   x_len+8(FP), CX
 	XORQ   DX, DX
 	CMPQ   CX, $0x00000020
-	JLT    done75
+	JLT    done97
 
-loop74:
+loop96:
 	VMOVUPS      (AX)(DX*1), Y4
 	VCVTPS2PD    X4, Y5
 	VFMADD231PD  Y5, Y5, Y0
@@ -2780,13 +3090,13 @@ loop74:
 	ADDQ         $0x00000080, DX
 	SUBQ         $0x00000020, CX
 	CMPQ         CX, $0x00000020
-	JGE          loop74
+	JGE          loop96
 
-done75:
+done97:
 	CMPQ CX, $0x00000010
-	JLT  done77
+	JLT  done99
 
-loop76:
+loop98:
 	VMOVUPS      (AX)(DX*1), Y4
 	VCVTPS2PD    X4, Y5
 	VFMADD231PD  Y5, Y5, Y0
@@ -2802,11 +3112,11 @@ loop76:
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000010, CX
 	CMPQ         CX, $0x00000010
-	JGE          loop76
+	JGE          loop98
 
-done77:
+done99:
 	TESTQ        CX, CX
-	JZ           end78
+	JZ           end100
 	LEAQ         tailMasks<>+0(SB), BX
 	NEGQ         CX
 	VMOVUPS      64(BX)(CX*4), Y4
@@ -2824,7 +3134,7 @@ done77:
 	VCVTPS2PD    X5, Y5
 	VFMADD231PD  Y5, Y5, Y3
 
-end78:
+end100:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	VADDPD       Y1, Y0, Y0
@@ -2854,9 +3164,9 @@ TEXT ·adamwAVX2(SB), NOSPLIT, $0-128
 	MOVQ         p_len+8(FP), SI
 	XORQ         DI, DI
 	CMPQ         SI, $0x00000010
-	JLT          done80
+	JLT          done102
 
-loop79:
+loop101:
 	VMOVUPS (BX)(DI*1), Y8
 	VMOVUPS (CX)(DI*1), Y9
 	VMOVUPS (DX)(DI*1), Y10
@@ -2904,11 +3214,11 @@ loop79:
 	ADDQ    $0x00000040, DI
 	SUBQ    $0x00000010, SI
 	CMPQ    SI, $0x00000010
-	JGE     loop79
+	JGE     loop101
 
-done80:
+done102:
 	TESTQ      SI, SI
-	JZ         end81
+	JZ         end103
 	LEAQ       tailMasks<>+0(SB), R8
 	NEGQ       SI
 	VMOVUPS    64(R8)(SI*4), Y8
@@ -2958,7 +3268,7 @@ done80:
 	VSUBPS     Y10, Y12, Y12
 	VMASKMOVPS Y12, Y9, 32(AX)(DI*1)
 
-end81:
+end103:
 	VZEROUPPER
 	RET
 
@@ -2970,9 +3280,9 @@ TEXT ·addAVX512(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), DX
 	XORQ BX, BX
 	CMPQ DX, $0x00000020
-	JLT  done83
+	JLT  done105
 
-loop82:
+loop104:
 	VMOVUPS (AX)(BX*1), Z0
 	VMOVUPS (CX)(BX*1), Z1
 	VADDPS  Z1, Z0, Z0
@@ -2984,13 +3294,13 @@ loop82:
 	ADDQ    $0x00000080, BX
 	SUBQ    $0x00000020, DX
 	CMPQ    DX, $0x00000020
-	JGE     loop82
+	JGE     loop104
 
-done83:
+done105:
 	CMPQ DX, $0x00000010
-	JLT  done85
+	JLT  done107
 
-loop84:
+loop106:
 	VMOVUPS (AX)(BX*1), Z0
 	VMOVUPS (CX)(BX*1), Z1
 	VADDPS  Z1, Z0, Z0
@@ -2998,11 +3308,11 @@ loop84:
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000010, DX
 	CMPQ    DX, $0x00000010
-	JGE     loop84
+	JGE     loop106
 
-done85:
+done107:
 	TESTQ     DX, DX
-	JZ        end86
+	JZ        end108
 	MOVL      $0xffffffff, SI
 	BZHIL     DX, SI, SI
 	KMOVW     SI, K1
@@ -3011,7 +3321,7 @@ done85:
 	VADDPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)(BX*1)
 
-end86:
+end108:
 	VZEROUPPER
 	RET
 
@@ -3024,9 +3334,9 @@ TEXT ·scaleAVX512(SB), NOSPLIT, $0-52
 	MOVQ         y_len+8(FP), DX
 	XORQ         BX, BX
 	CMPQ         DX, $0x00000020
-	JLT          done88
+	JLT          done110
 
-loop87:
+loop109:
 	VMOVUPS (CX)(BX*1), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)(BX*1)
@@ -3036,24 +3346,24 @@ loop87:
 	ADDQ    $0x00000080, BX
 	SUBQ    $0x00000020, DX
 	CMPQ    DX, $0x00000020
-	JGE     loop87
+	JGE     loop109
 
-done88:
+done110:
 	CMPQ DX, $0x00000010
-	JLT  done90
+	JLT  done112
 
-loop89:
+loop111:
 	VMOVUPS (CX)(BX*1), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)(BX*1)
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000010, DX
 	CMPQ    DX, $0x00000010
-	JGE     loop89
+	JGE     loop111
 
-done90:
+done112:
 	TESTQ     DX, DX
-	JZ        end91
+	JZ        end113
 	MOVL      $0xffffffff, SI
 	BZHIL     DX, SI, SI
 	KMOVW     SI, K1
@@ -3061,7 +3371,7 @@ done90:
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (AX)(BX*1)
 
-end91:
+end113:
 	VZEROUPPER
 	RET
 
@@ -3074,9 +3384,9 @@ TEXT ·addScaledAVX512(SB), NOSPLIT, $0-52
 	MOVQ         y_len+8(FP), DX
 	XORQ         BX, BX
 	CMPQ         DX, $0x00000020
-	JLT          done93
+	JLT          done115
 
-loop92:
+loop114:
 	VMOVUPS     (AX)(BX*1), Z1
 	VMOVUPS     (CX)(BX*1), Z2
 	VFMADD231PS Z2, Z0, Z1
@@ -3088,13 +3398,13 @@ loop92:
 	ADDQ        $0x00000080, BX
 	SUBQ        $0x00000020, DX
 	CMPQ        DX, $0x00000020
-	JGE         loop92
+	JGE         loop114
 
-done93:
+done115:
 	CMPQ DX, $0x00000010
-	JLT  done95
+	JLT  done117
 
-loop94:
+loop116:
 	VMOVUPS     (AX)(BX*1), Z1
 	VMOVUPS     (CX)(BX*1), Z2
 	VFMADD231PS Z2, Z0, Z1
@@ -3102,11 +3412,11 @@ loop94:
 	ADDQ        $0x00000040, BX
 	SUBQ        $0x00000010, DX
 	CMPQ        DX, $0x00000010
-	JGE         loop94
+	JGE         loop116
 
-done95:
+done117:
 	TESTQ       DX, DX
-	JZ          end96
+	JZ          end118
 	MOVL        $0xffffffff, SI
 	BZHIL       DX, SI, SI
 	KMOVW       SI, K1
@@ -3115,7 +3425,7 @@ done95:
 	VFMADD231PS Z2, Z0, Z1
 	VMOVUPS     Z1, K1, (AX)(BX*1)
 
-end96:
+end118:
 	VZEROUPPER
 	RET
 
@@ -3128,9 +3438,9 @@ TEXT ·mulAVX512(SB), NOSPLIT, $0-72
 	MOVQ y_len+8(FP), BX
 	XORQ SI, SI
 	CMPQ BX, $0x00000020
-	JLT  done98
+	JLT  done120
 
-loop97:
+loop119:
 	VMOVUPS (CX)(SI*1), Z0
 	VMOVUPS (DX)(SI*1), Z1
 	VMULPS  Z1, Z0, Z0
@@ -3142,13 +3452,13 @@ loop97:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x00000020, BX
 	CMPQ    BX, $0x00000020
-	JGE     loop97
+	JGE     loop119
 
-done98:
+done120:
 	CMPQ BX, $0x00000010
-	JLT  done100
+	JLT  done122
 
-loop99:
+loop121:
 	VMOVUPS (CX)(SI*1), Z0
 	VMOVUPS (DX)(SI*1), Z1
 	VMULPS  Z1, Z0, Z0
@@ -3156,11 +3466,11 @@ loop99:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x00000010, BX
 	CMPQ    BX, $0x00000010
-	JGE     loop99
+	JGE     loop121
 
-done100:
+done122:
 	TESTQ     BX, BX
-	JZ        end101
+	JZ        end123
 	MOVL      $0xffffffff, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
@@ -3169,7 +3479,7 @@ done100:
 	VMULPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)(SI*1)
 
-end101:
+end123:
 	VZEROUPPER
 	RET
 
@@ -3183,9 +3493,9 @@ TEXT ·addMulAVX512(SB), NOSPLIT, $0-76
 	MOVQ         y_len+8(FP), BX
 	XORQ         SI, SI
 	CMPQ         BX, $0x00000020
-	JLT          done103
+	JLT          done125
 
-loop102:
+loop124:
 	VMOVUPS     (AX)(SI*1), Z1
 	VMOVUPS     (CX)(SI*1), Z2
 	VMULPS      Z0, Z2, Z2
@@ -3201,13 +3511,13 @@ loop102:
 	ADDQ        $0x00000080, SI
 	SUBQ        $0x00000020, BX
 	CMPQ        BX, $0x00000020
-	JGE         loop102
+	JGE         loop124
 
-done103:
+done125:
 	CMPQ BX, $0x00000010
-	JLT  done105
+	JLT  done127
 
-loop104:
+loop126:
 	VMOVUPS     (AX)(SI*1), Z1
 	VMOVUPS     (CX)(SI*1), Z2
 	VMULPS      Z0, Z2, Z2
@@ -3217,11 +3527,11 @@ loop104:
 	ADDQ        $0x00000040, SI
 	SUBQ        $0x00000010, BX
 	CMPQ        BX, $0x00000010
-	JGE         loop104
+	JGE         loop126
 
-done105:
+done127:
 	TESTQ       BX, BX
-	JZ          end106
+	JZ          end128
 	MOVL        $0xffffffff, DI
 	BZHIL       BX, DI, DI
 	KMOVW       DI, K1
@@ -3232,7 +3542,7 @@ done105:
 	VFMADD231PS Z0, Z2, Z1
 	VMOVUPS     Z1, K1, (AX)(SI*1)
 
-end106:
+end128:
 	VZEROUPPER
 	RET
 
@@ -3248,9 +3558,9 @@ TEXT ·dotAVX512(SB), NOSPLIT, $0-52
 	VXORPS Z3, Z3, Z3
 	XORQ   BX, BX
 	CMPQ   DX, $0x00000040
-	JLT    done108
+	JLT    done130
 
-loop107:
+loop129:
 	VMOVUPS     (AX)(BX*1), Z4
 	VMOVUPS     (CX)(BX*1), Z5
 	VFMADD231PS Z4, Z5, Z0
@@ -3266,24 +3576,24 @@ loop107:
 	ADDQ        $0x00000100, BX
 	SUBQ        $0x00000040, DX
 	CMPQ        DX, $0x00000040
-	JGE         loop107
+	JGE         loop129
 
-done108:
+done130:
 	CMPQ DX, $0x00000010
-	JLT  done110
+	JLT  done132
 
-loop109:
+loop131:
 	VMOVUPS     (AX)(BX*1), Z4
 	VMOVUPS     (CX)(BX*1), Z5
 	VFMADD231PS Z4, Z5, Z0
 	ADDQ        $0x00000040, BX
 	SUBQ        $0x00000010, DX
 	CMPQ        DX, $0x00000010
-	JGE         loop109
+	JGE         loop131
 
-done110:
+done132:
 	TESTQ       DX, DX
-	JZ          end111
+	JZ          end133
 	MOVL        $0xffffffff, SI
 	BZHIL       DX, SI, SI
 	KMOVW       SI, K1
@@ -3291,7 +3601,7 @@ done110:
 	VMOVUPS.Z   (CX)(BX*1), K1, Z5
 	VFMADD231PS Z4, Z5, Z0
 
-end111:
+end133:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z3, Z2, Z2
 	VADDPS        Z2, Z0, Z0
@@ -3307,219 +3617,487 @@ end111:
 	VZEROUPPER
 	RET
 
-// func normAVX512(y []float32, x []float32, w []float32, r float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·normAVX512(SB), NOSPLIT, $0-76
-	MOVQ         y_base+0(FP), AX
-	MOVQ         x_base+24(FP), CX
-	MOVQ         w_base+48(FP), DX
-	VBROADCASTSS r+72(FP), Z0
-	MOVQ         y_len+8(FP), BX
-	XORQ         SI, SI
-	CMPQ         BX, $0x00000020
-	JLT          done113
-
-loop112:
-	VMOVUPS (CX)(SI*1), Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS (DX)(SI*1), Z2
-	VMULPS  Z2, Z1, Z1
-	VMOVUPS Z1, (AX)(SI*1)
-	VMOVUPS 64(CX)(SI*1), Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS 64(DX)(SI*1), Z2
-	VMULPS  Z2, Z1, Z1
-	VMOVUPS Z1, 64(AX)(SI*1)
-	ADDQ    $0x00000080, SI
-	SUBQ    $0x00000020, BX
-	CMPQ    BX, $0x00000020
-	JGE     loop112
-
-done113:
-	CMPQ BX, $0x00000010
-	JLT  done115
-
-loop114:
-	VMOVUPS (CX)(SI*1), Z1
-	VMULPS  Z0, Z1, Z1
-	VMOVUPS (DX)(SI*1), Z2
-	VMULPS  Z2, Z1, Z1
-	VMOVUPS Z1, (AX)(SI*1)
-	ADDQ    $0x00000040, SI
-	SUBQ    $0x00000010, BX
-	CMPQ    BX, $0x00000010
-	JGE     loop114
-
-done115:
-	TESTQ     BX, BX
-	JZ        end116
-	MOVL      $0xffffffff, DI
-	BZHIL     BX, DI, DI
-	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*1), K1, Z1
-	VMULPS    Z0, Z1, Z1
-	VMOVUPS.Z (DX)(SI*1), K1, Z0
-	VMULPS    Z0, Z1, Z1
-	VMOVUPS   Z1, K1, (AX)(SI*1)
-
-end116:
-	VZEROUPPER
-	RET
-
-// func dot3AVX512(a []float32, b []float32, c []float32) float32
+// func rstdAVX512(rstd []float32, x []float32, d int, eps float32)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·dot3AVX512(SB), NOSPLIT, $0-76
-	MOVQ   a_base+0(FP), AX
-	MOVQ   b_base+24(FP), CX
-	MOVQ   c_base+48(FP), DX
-	MOVQ   a_len+8(FP), BX
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
+TEXT ·rstdAVX512(SB), NOSPLIT, $0-60
+	MOVQ       rstd_base+0(FP), AX
+	MOVQ       x_base+24(FP), CX
+	MOVQ       d+48(FP), DX
+	VXORPS     X0, X0, X0
+	VCVTSI2SSQ DX, X0, X0
+	VMOVSS     c3f800000<>+0(SB), X1
+	VCVTSS2SD  X1, X1, X1
+	MOVQ       rstd_len+8(FP), BX
+	TESTQ      BX, BX
+	JZ         rows135
+
+row134:
+	MOVQ   DX, SI
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	XORQ   SI, SI
-	CMPQ   BX, $0x00000040
-	JLT    done118
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	XORQ   DI, DI
+	CMPQ   SI, $0x00000040
+	JLT    done137
 
-loop117:
-	VMOVUPS     (AX)(SI*1), Z4
-	VMOVUPS     (CX)(SI*1), Z5
-	VMULPS      Z5, Z4, Z4
-	VMOVUPS     (DX)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z0
-	VMOVUPS     64(AX)(SI*1), Z4
-	VMOVUPS     64(CX)(SI*1), Z5
-	VMULPS      Z5, Z4, Z4
-	VMOVUPS     64(DX)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z1
-	VMOVUPS     128(AX)(SI*1), Z4
-	VMOVUPS     128(CX)(SI*1), Z5
-	VMULPS      Z5, Z4, Z4
-	VMOVUPS     128(DX)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z2
-	VMOVUPS     192(AX)(SI*1), Z4
-	VMOVUPS     192(CX)(SI*1), Z5
-	VMULPS      Z5, Z4, Z4
-	VMOVUPS     192(DX)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z3
-	ADDQ        $0x00000100, SI
-	SUBQ        $0x00000040, BX
-	CMPQ        BX, $0x00000040
-	JGE         loop117
+loop136:
+	VMOVUPS     (CX)(DI*1), Z6
+	VFMADD231PS Z6, Z6, Z2
+	VMOVUPS     64(CX)(DI*1), Z6
+	VFMADD231PS Z6, Z6, Z3
+	VMOVUPS     128(CX)(DI*1), Z6
+	VFMADD231PS Z6, Z6, Z4
+	VMOVUPS     192(CX)(DI*1), Z6
+	VFMADD231PS Z6, Z6, Z5
+	ADDQ        $0x00000100, DI
+	SUBQ        $0x00000040, SI
+	CMPQ        SI, $0x00000040
+	JGE         loop136
 
-done118:
-	CMPQ BX, $0x00000010
-	JLT  done120
-
-loop119:
-	VMOVUPS     (AX)(SI*1), Z4
-	VMOVUPS     (CX)(SI*1), Z5
-	VMULPS      Z5, Z4, Z4
-	VMOVUPS     (DX)(SI*1), Z5
-	VFMADD231PS Z5, Z4, Z0
-	ADDQ        $0x00000040, SI
-	SUBQ        $0x00000010, BX
-	CMPQ        BX, $0x00000010
-	JGE         loop119
-
-done120:
-	TESTQ       BX, BX
-	JZ          end121
-	MOVL        $0xffffffff, DI
-	BZHIL       BX, DI, DI
-	KMOVW       DI, K1
-	VMOVUPS.Z   (AX)(SI*1), K1, Z4
-	VMOVUPS.Z   (CX)(SI*1), K1, Z5
-	VMULPS      Z5, Z4, Z4
-	VMOVUPS.Z   (DX)(SI*1), K1, Z5
-	VFMADD231PS Z5, Z4, Z0
-
-end121:
-	VADDPS        Z1, Z0, Z0
-	VADDPS        Z3, Z2, Z2
-	VADDPS        Z2, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VADDPS        Y1, Y0, Y0
-	VEXTRACTF128  $0x01, Y0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPD     $0x01, X0, X1
-	VADDPS        X1, X0, X0
-	VMOVSHDUP     X0, X1
-	VADDPS        X1, X0, X0
-	VMOVSS        X0, ret+72(FP)
-	VZEROUPPER
-	RET
-
-// func dnormAVX512(dx []float32, dy []float32, x []float32, w []float32, r float32, s float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·dnormAVX512(SB), NOSPLIT, $0-104
-	MOVQ         dx_base+0(FP), AX
-	MOVQ         dy_base+24(FP), CX
-	MOVQ         x_base+48(FP), DX
-	MOVQ         w_base+72(FP), BX
-	VBROADCASTSS r+96(FP), Z0
-	VBROADCASTSS s+100(FP), Z1
-	MOVQ         dx_len+8(FP), SI
-	XORQ         DI, DI
-	CMPQ         SI, $0x00000020
-	JLT          done123
-
-loop122:
-	VMOVUPS     (DX)(DI*1), Z2
-	VMOVUPS     (AX)(DI*1), Z3
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     (CX)(DI*1), Z4
-	VMOVUPS     (BX)(DI*1), Z5
-	VFMSUB231PS Z4, Z5, Z2
-	VFMADD231PS Z2, Z0, Z3
-	VMOVUPS     Z3, (AX)(DI*1)
-	VMOVUPS     64(DX)(DI*1), Z2
-	VMOVUPS     64(AX)(DI*1), Z3
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     64(CX)(DI*1), Z4
-	VMOVUPS     64(BX)(DI*1), Z5
-	VFMSUB231PS Z4, Z5, Z2
-	VFMADD231PS Z2, Z0, Z3
-	VMOVUPS     Z3, 64(AX)(DI*1)
-	ADDQ        $0x00000080, DI
-	SUBQ        $0x00000020, SI
-	CMPQ        SI, $0x00000020
-	JGE         loop122
-
-done123:
+done137:
 	CMPQ SI, $0x00000010
-	JLT  done125
+	JLT  done139
 
-loop124:
-	VMOVUPS     (DX)(DI*1), Z2
-	VMOVUPS     (AX)(DI*1), Z3
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     (CX)(DI*1), Z4
-	VMOVUPS     (BX)(DI*1), Z5
-	VFMSUB231PS Z4, Z5, Z2
-	VFMADD231PS Z2, Z0, Z3
-	VMOVUPS     Z3, (AX)(DI*1)
+loop138:
+	VMOVUPS     (CX)(DI*1), Z6
+	VFMADD231PS Z6, Z6, Z2
 	ADDQ        $0x00000040, DI
 	SUBQ        $0x00000010, SI
 	CMPQ        SI, $0x00000010
-	JGE         loop124
+	JGE         loop138
 
-done125:
+done139:
 	TESTQ       SI, SI
-	JZ          end126
+	JZ          end140
 	MOVL        $0xffffffff, R8
 	BZHIL       SI, R8, R8
 	KMOVW       R8, K1
-	VMOVUPS.Z   (DX)(DI*1), K1, Z2
-	VMOVUPS.Z   (AX)(DI*1), K1, Z3
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS.Z   (CX)(DI*1), K1, Z1
-	VMOVUPS.Z   (BX)(DI*1), K1, Z4
-	VFMSUB231PS Z1, Z4, Z2
-	VFMADD231PS Z2, Z0, Z3
-	VMOVUPS     Z3, K1, (AX)(DI*1)
+	VMOVUPS.Z   (CX)(DI*1), K1, Z6
+	VFMADD231PS Z6, Z6, Z2
 
-end126:
+end140:
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z5, Z4, Z4
+	VADDPS        Z4, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X3
+	VADDPS        X3, X2, X2
+	VPERMILPD     $0x01, X2, X3
+	VADDPS        X3, X2, X2
+	VMOVSHDUP     X2, X3
+	VADDPS        X3, X2, X2
+	VDIVSS        X0, X2, X2
+	VADDSS        eps+56(FP), X2, X2
+	VCVTSS2SD     X2, X2, X2
+	VSQRTSD       X2, X2, X2
+	VDIVSD        X2, X1, X2
+	VCVTSD2SS     X2, X2, X2
+	VMOVSS        X2, (AX)
+	ADDQ          $0x04, AX
+	LEAQ          (CX)(DX*4), CX
+	DECQ          BX
+	JNZ           row134
+
+rows135:
+	VZEROUPPER
+	RET
+
+// func normAVX512(y []float32, rstd []float32, x []float32, w []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·normAVX512(SB), NOSPLIT, $0-96
+	MOVQ  y_base+0(FP), AX
+	MOVQ  rstd_base+24(FP), CX
+	MOVQ  x_base+48(FP), DX
+	MOVQ  w_base+72(FP), BX
+	MOVQ  w_len+80(FP), SI
+	MOVQ  rstd_len+32(FP), DI
+	TESTQ DI, DI
+	JZ    rows142
+
+row141:
+	VBROADCASTSS (CX), Z0
+	MOVQ         SI, R8
+	XORQ         R9, R9
+	CMPQ         R8, $0x00000040
+	JLT          done144
+
+loop143:
+	VMOVUPS (DX)(R9*1), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS (BX)(R9*1), Z2
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, (AX)(R9*1)
+	VMOVUPS 64(DX)(R9*1), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS 64(BX)(R9*1), Z2
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, 64(AX)(R9*1)
+	VMOVUPS 128(DX)(R9*1), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS 128(BX)(R9*1), Z2
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, 128(AX)(R9*1)
+	VMOVUPS 192(DX)(R9*1), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS 192(BX)(R9*1), Z2
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, 192(AX)(R9*1)
+	ADDQ    $0x00000100, R9
+	SUBQ    $0x00000040, R8
+	CMPQ    R8, $0x00000040
+	JGE     loop143
+
+done144:
+	CMPQ R8, $0x00000010
+	JLT  done146
+
+loop145:
+	VMOVUPS (DX)(R9*1), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS (BX)(R9*1), Z2
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, (AX)(R9*1)
+	ADDQ    $0x00000040, R9
+	SUBQ    $0x00000010, R8
+	CMPQ    R8, $0x00000010
+	JGE     loop145
+
+done146:
+	TESTQ     R8, R8
+	JZ        end147
+	MOVL      $0xffffffff, R10
+	BZHIL     R8, R10, R10
+	KMOVW     R10, K1
+	VMOVUPS.Z (DX)(R9*1), K1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS.Z (BX)(R9*1), K1, Z0
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (AX)(R9*1)
+
+end147:
+	ADDQ $0x04, CX
+	LEAQ (DX)(SI*4), DX
+	LEAQ (AX)(SI*4), AX
+	DECQ DI
+	JNZ  row141
+
+rows142:
+	VZEROUPPER
+	RET
+
+// func dnormAVX512(dx []float32, dy []float32, x []float32, w []float32, rstd []float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·dnormAVX512(SB), NOSPLIT, $0-120
+	MOVQ       dx_base+0(FP), AX
+	MOVQ       dy_base+24(FP), CX
+	MOVQ       x_base+48(FP), DX
+	MOVQ       w_base+72(FP), BX
+	MOVQ       rstd_base+96(FP), SI
+	MOVQ       w_len+80(FP), DI
+	VXORPS     X0, X0, X0
+	VCVTSI2SSQ DI, X0, X0
+	MOVQ       rstd_len+104(FP), R8
+	TESTQ      R8, R8
+	JZ         rows149
+
+row148:
+	MOVQ   DI, R9
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	XORQ   R10, R10
+	CMPQ   R9, $0x00000040
+	JLT    done151
+
+loop150:
+	VMOVUPS     (CX)(R10*1), Z5
+	VMOVUPS     (BX)(R10*1), Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVUPS     (DX)(R10*1), Z6
+	VFMADD231PS Z6, Z5, Z1
+	VMOVUPS     64(CX)(R10*1), Z5
+	VMOVUPS     64(BX)(R10*1), Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVUPS     64(DX)(R10*1), Z6
+	VFMADD231PS Z6, Z5, Z2
+	VMOVUPS     128(CX)(R10*1), Z5
+	VMOVUPS     128(BX)(R10*1), Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVUPS     128(DX)(R10*1), Z6
+	VFMADD231PS Z6, Z5, Z3
+	VMOVUPS     192(CX)(R10*1), Z5
+	VMOVUPS     192(BX)(R10*1), Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVUPS     192(DX)(R10*1), Z6
+	VFMADD231PS Z6, Z5, Z4
+	ADDQ        $0x00000100, R10
+	SUBQ        $0x00000040, R9
+	CMPQ        R9, $0x00000040
+	JGE         loop150
+
+done151:
+	CMPQ R9, $0x00000010
+	JLT  done153
+
+loop152:
+	VMOVUPS     (CX)(R10*1), Z5
+	VMOVUPS     (BX)(R10*1), Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVUPS     (DX)(R10*1), Z6
+	VFMADD231PS Z6, Z5, Z1
+	ADDQ        $0x00000040, R10
+	SUBQ        $0x00000010, R9
+	CMPQ        R9, $0x00000010
+	JGE         loop152
+
+done153:
+	TESTQ       R9, R9
+	JZ          end154
+	MOVL        $0xffffffff, R11
+	BZHIL       R9, R11, R11
+	KMOVW       R11, K1
+	VMOVUPS.Z   (CX)(R10*1), K1, Z5
+	VMOVUPS.Z   (BX)(R10*1), K1, Z6
+	VMULPS      Z6, Z5, Z5
+	VMOVUPS.Z   (DX)(R10*1), K1, Z6
+	VFMADD231PS Z6, Z5, Z1
+
+end154:
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z4, Z3, Z3
+	VADDPS        Z3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VPERMILPD     $0x01, X1, X2
+	VADDPS        X2, X1, X1
+	VMOVSHDUP     X1, X2
+	VADDPS        X2, X1, X1
+	VBROADCASTSS  (SI), Z2
+	VMULSS        X2, X2, X3
+	VDIVSS        X0, X3, X3
+	VMULSS        X3, X1, X3
+	VBROADCASTSS  X3, Z1
+	MOVQ          DI, R9
+	XORQ          R10, R10
+	CMPQ          R9, $0x00000020
+	JLT           done156
+
+loop155:
+	VMOVUPS     (DX)(R10*1), Z3
+	VMOVUPS     (AX)(R10*1), Z4
+	VMULPS      Z1, Z3, Z3
+	VMOVUPS     (CX)(R10*1), Z5
+	VMOVUPS     (BX)(R10*1), Z6
+	VFMSUB231PS Z5, Z6, Z3
+	VFMADD231PS Z3, Z2, Z4
+	VMOVUPS     Z4, (AX)(R10*1)
+	VMOVUPS     64(DX)(R10*1), Z3
+	VMOVUPS     64(AX)(R10*1), Z4
+	VMULPS      Z1, Z3, Z3
+	VMOVUPS     64(CX)(R10*1), Z5
+	VMOVUPS     64(BX)(R10*1), Z6
+	VFMSUB231PS Z5, Z6, Z3
+	VFMADD231PS Z3, Z2, Z4
+	VMOVUPS     Z4, 64(AX)(R10*1)
+	ADDQ        $0x00000080, R10
+	SUBQ        $0x00000020, R9
+	CMPQ        R9, $0x00000020
+	JGE         loop155
+
+done156:
+	CMPQ R9, $0x00000010
+	JLT  done158
+
+loop157:
+	VMOVUPS     (DX)(R10*1), Z3
+	VMOVUPS     (AX)(R10*1), Z4
+	VMULPS      Z1, Z3, Z3
+	VMOVUPS     (CX)(R10*1), Z5
+	VMOVUPS     (BX)(R10*1), Z6
+	VFMSUB231PS Z5, Z6, Z3
+	VFMADD231PS Z3, Z2, Z4
+	VMOVUPS     Z4, (AX)(R10*1)
+	ADDQ        $0x00000040, R10
+	SUBQ        $0x00000010, R9
+	CMPQ        R9, $0x00000010
+	JGE         loop157
+
+done158:
+	TESTQ       R9, R9
+	JZ          end159
+	MOVL        $0xffffffff, R11
+	BZHIL       R9, R11, R11
+	KMOVW       R11, K1
+	VMOVUPS.Z   (DX)(R10*1), K1, Z3
+	VMOVUPS.Z   (AX)(R10*1), K1, Z4
+	VMULPS      Z1, Z3, Z3
+	VMOVUPS.Z   (CX)(R10*1), K1, Z1
+	VMOVUPS.Z   (BX)(R10*1), K1, Z5
+	VFMSUB231PS Z1, Z5, Z3
+	VFMADD231PS Z3, Z2, Z4
+	VMOVUPS     Z4, K1, (AX)(R10*1)
+
+end159:
+	ADDQ $0x04, SI
+	LEAQ (AX)(DI*4), AX
+	LEAQ (CX)(DI*4), CX
+	LEAQ (DX)(DI*4), DX
+	DECQ R8
+	JNZ  row148
+
+rows149:
+	VZEROUPPER
+	RET
+
+// func dnormWeightAVX512(dw []float32, dy []float32, x []float32, rstd []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·dnormWeightAVX512(SB), NOSPLIT, $0-96
+	MOVQ dw_base+0(FP), AX
+	MOVQ dy_base+24(FP), CX
+	MOVQ x_base+48(FP), DX
+	MOVQ rstd_base+72(FP), BX
+	MOVQ dw_len+8(FP), SI
+	MOVQ rstd_len+80(FP), DI
+	MOVQ SI, R8
+	XORQ R9, R9
+	CMPQ R8, $0x00000080
+	JLT  done161
+
+loop160:
+	VMOVUPS (AX)(R9*1), Z0
+	VMOVUPS 64(AX)(R9*1), Z1
+	VMOVUPS 128(AX)(R9*1), Z2
+	VMOVUPS 192(AX)(R9*1), Z3
+	VMOVUPS 256(AX)(R9*1), Z4
+	VMOVUPS 320(AX)(R9*1), Z5
+	VMOVUPS 384(AX)(R9*1), Z6
+	VMOVUPS 448(AX)(R9*1), Z7
+	MOVQ    CX, R10
+	MOVQ    DX, R11
+	MOVQ    BX, R12
+	MOVQ    DI, R13
+	TESTQ   R13, R13
+	JZ      rows163
+
+row162:
+	VBROADCASTSS (R12), Z8
+	VMOVUPS      (R10)(R9*1), Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z9, Z0
+	VMOVUPS      64(R10)(R9*1), Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      64(R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z9, Z1
+	VMOVUPS      128(R10)(R9*1), Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      128(R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z9, Z2
+	VMOVUPS      192(R10)(R9*1), Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      192(R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z9, Z3
+	VMOVUPS      256(R10)(R9*1), Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      256(R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z9, Z4
+	VMOVUPS      320(R10)(R9*1), Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      320(R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z9, Z5
+	VMOVUPS      384(R10)(R9*1), Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      384(R11)(R9*1), Z10
+	VFMADD231PS  Z10, Z9, Z6
+	VMOVUPS      448(R10)(R9*1), Z9
+	VMULPS       Z8, Z9, Z9
+	VMOVUPS      448(R11)(R9*1), Z8
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         $0x04, R12
+	LEAQ         (R10)(SI*4), R10
+	LEAQ         (R11)(SI*4), R11
+	DECQ         R13
+	JNZ          row162
+
+rows163:
+	VMOVUPS Z0, (AX)(R9*1)
+	VMOVUPS Z1, 64(AX)(R9*1)
+	VMOVUPS Z2, 128(AX)(R9*1)
+	VMOVUPS Z3, 192(AX)(R9*1)
+	VMOVUPS Z4, 256(AX)(R9*1)
+	VMOVUPS Z5, 320(AX)(R9*1)
+	VMOVUPS Z6, 384(AX)(R9*1)
+	VMOVUPS Z7, 448(AX)(R9*1)
+	ADDQ    $0x00000200, R9
+	SUBQ    $0x00000080, R8
+	CMPQ    R8, $0x00000080
+	JGE     loop160
+
+done161:
+	CMPQ R8, $0x00000010
+	JLT  done165
+
+loop164:
+	VMOVUPS (AX)(R9*1), Z0
+	MOVQ    CX, R10
+	MOVQ    DX, R11
+	MOVQ    BX, R12
+	MOVQ    DI, R13
+	TESTQ   R13, R13
+	JZ      rows167
+
+row166:
+	VBROADCASTSS (R12), Z1
+	VMOVUPS      (R10)(R9*1), Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      (R11)(R9*1), Z1
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         $0x04, R12
+	LEAQ         (R10)(SI*4), R10
+	LEAQ         (R11)(SI*4), R11
+	DECQ         R13
+	JNZ          row166
+
+rows167:
+	VMOVUPS Z0, (AX)(R9*1)
+	ADDQ    $0x00000040, R9
+	SUBQ    $0x00000010, R8
+	CMPQ    R8, $0x00000010
+	JGE     loop164
+
+done165:
+	TESTQ     R8, R8
+	JZ        end168
+	MOVL      $0xffffffff, R10
+	BZHIL     R8, R10, R10
+	KMOVW     R10, K1
+	VMOVUPS.Z (AX)(R9*1), K1, Z0
+	MOVQ      DX, DX
+	MOVQ      DI, DI
+	TESTQ     DI, DI
+	JZ        rows170
+
+row169:
+	VBROADCASTSS (BX), Z1
+	VMOVUPS.Z    (CX)(R9*1), K1, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS.Z    (DX)(R9*1), K1, Z1
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         $0x04, BX
+	LEAQ         (CX)(SI*4), CX
+	LEAQ         (DX)(SI*4), DX
+	DECQ         DI
+	JNZ          row169
+
+rows170:
+	VMOVUPS Z0, K1, (AX)(R9*1)
+
+end168:
 	VZEROUPPER
 	RET
 
@@ -3540,9 +4118,9 @@ head:
 	MOVQ  DI, R8
 	XORQ  R9, R9
 	CMPQ  R8, $0x00000010
-	JLT   done128
+	JLT   done172
 
-loop127:
+loop171:
 	VMOVUPS     (AX)(R9*1), Z1
 	VMOVUPS     (SI)(R9*1), Z2
 	VMOVUPS     (CX)(R9*1), Z3
@@ -3557,11 +4135,11 @@ loop127:
 	ADDQ        $0x00000040, R9
 	SUBQ        $0x00000010, R8
 	CMPQ        R8, $0x00000010
-	JGE         loop127
+	JGE         loop171
 
-done128:
+done172:
 	TESTQ       R8, R8
-	JZ          end129
+	JZ          end173
 	MOVL        $0xffffffff, R10
 	BZHIL       R8, R10, R10
 	KMOVW       R10, K1
@@ -3577,7 +4155,7 @@ done128:
 	VMOVUPS     Z5, K1, (AX)(R9*1)
 	VMOVUPS     Z4, K1, (SI)(R9*1)
 
-end129:
+end173:
 	LEAQ (AX)(DI*8), AX
 	LEAQ (SI)(DI*8), SI
 	SUBQ DI, BX
@@ -3597,9 +4175,9 @@ TEXT ·swigluAVX512(SB), NOSPLIT, $0-72
 	MOVQ y_len+8(FP), BX
 	XORQ SI, SI
 	CMPQ BX, $0x00000020
-	JLT  done131
+	JLT  done175
 
-loop130:
+loop174:
 	VMOVUPS      (CX)(SI*1), Z0
 	VXORPS       c80000000<>+0(SB), Z0, Z1
 	VMOVUPS      c42b20000<>+0(SB), Z2
@@ -3655,13 +4233,13 @@ loop130:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x00000020, BX
 	CMPQ         BX, $0x00000020
-	JGE          loop130
+	JGE          loop174
 
-done131:
+done175:
 	CMPQ BX, $0x00000010
-	JLT  done133
+	JLT  done177
 
-loop132:
+loop176:
 	VMOVUPS      (CX)(SI*1), Z0
 	VXORPS       c80000000<>+0(SB), Z0, Z1
 	VMOVUPS      c42b20000<>+0(SB), Z2
@@ -3691,11 +4269,11 @@ loop132:
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000010, BX
 	CMPQ         BX, $0x00000010
-	JGE          loop132
+	JGE          loop176
 
-done133:
+done177:
 	TESTQ        BX, BX
-	JZ           end134
+	JZ           end178
 	MOVL         $0xffffffff, DI
 	BZHIL        BX, DI, DI
 	KMOVW        DI, K1
@@ -3726,7 +4304,7 @@ done133:
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      Z3, K1, (AX)(SI*1)
 
-end134:
+end178:
 	VZEROUPPER
 	RET
 
@@ -3742,9 +4320,9 @@ TEXT ·dswigluAVX512(SB), NOSPLIT, $0-144
 	MOVQ dy_len+80(FP), R8
 	XORQ R9, R9
 	CMPQ R8, $0x00000020
-	JLT  done136
+	JLT  done180
 
-loop135:
+loop179:
 	VMOVUPS      (SI)(R9*1), Z0
 	VXORPS       c80000000<>+0(SB), Z0, Z1
 	VMOVUPS      c42b20000<>+0(SB), Z2
@@ -3820,13 +4398,13 @@ loop135:
 	ADDQ         $0x00000080, R9
 	SUBQ         $0x00000020, R8
 	CMPQ         R8, $0x00000020
-	JGE          loop135
+	JGE          loop179
 
-done136:
+done180:
 	CMPQ R8, $0x00000010
-	JLT  done138
+	JLT  done182
 
-loop137:
+loop181:
 	VMOVUPS      (SI)(R9*1), Z0
 	VXORPS       c80000000<>+0(SB), Z0, Z1
 	VMOVUPS      c42b20000<>+0(SB), Z2
@@ -3866,11 +4444,11 @@ loop137:
 	ADDQ         $0x00000040, R9
 	SUBQ         $0x00000010, R8
 	CMPQ         R8, $0x00000010
-	JGE          loop137
+	JGE          loop181
 
-done138:
+done182:
 	TESTQ        R8, R8
-	JZ           end139
+	JZ           end183
 	MOVL         $0xffffffff, R10
 	BZHIL        R8, R10, R10
 	KMOVW        R10, K1
@@ -3911,7 +4489,7 @@ done138:
 	VMOVUPS      Z1, K1, (AX)(R9*1)
 	VMOVUPS      Z2, K1, (DX)(R9*1)
 
-end139:
+end183:
 	VZEROUPPER
 	RET
 
@@ -3931,9 +4509,9 @@ TEXT ·maxOfAVX512(SB), NOSPLIT, $0-28
 	MOVQ    x_len+8(FP), CX
 	XORQ    DX, DX
 	CMPQ    CX, $0x00000040
-	JLT     done141
+	JLT     done185
 
-loop140:
+loop184:
 	VMOVUPS (AX)(DX*1), Z5
 	VMAXPS  Z5, Z1, Z1
 	VMOVUPS 64(AX)(DX*1), Z5
@@ -3945,23 +4523,23 @@ loop140:
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, CX
 	CMPQ    CX, $0x00000040
-	JGE     loop140
+	JGE     loop184
 
-done141:
+done185:
 	CMPQ CX, $0x00000010
-	JLT  done143
+	JLT  done187
 
-loop142:
+loop186:
 	VMOVUPS (AX)(DX*1), Z5
 	VMAXPS  Z5, Z1, Z1
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, CX
 	CMPQ    CX, $0x00000010
-	JGE     loop142
+	JGE     loop186
 
-done143:
+done187:
 	TESTQ     CX, CX
-	JZ        end144
+	JZ        end188
 	MOVL      $0xffffffff, BX
 	BZHIL     CX, BX, BX
 	KMOVW     BX, K1
@@ -3969,7 +4547,7 @@ done143:
 	VBLENDMPS Z5, Z0, K1, Z5
 	VMAXPS    Z5, Z1, Z1
 
-end144:
+end188:
 	VMAXPS        Z2, Z1, Z1
 	VMAXPS        Z4, Z3, Z3
 	VMAXPS        Z3, Z1, Z1
@@ -3996,9 +4574,9 @@ TEXT ·sumExpAVX512(SB), NOSPLIT, $0-40
 	MOVQ         x_len+8(FP), CX
 	XORQ         DX, DX
 	CMPQ         CX, $0x00000040
-	JLT          done146
+	JLT          done190
 
-loop145:
+loop189:
 	VMOVUPS       (AX)(DX*1), Z4
 	VSUBPS        Z0, Z4, Z4
 	VMOVUPS       c42b20000<>+0(SB), Z5
@@ -4086,13 +4664,13 @@ loop145:
 	ADDQ          $0x00000100, DX
 	SUBQ          $0x00000040, CX
 	CMPQ          CX, $0x00000040
-	JGE           loop145
+	JGE           loop189
 
-done146:
+done190:
 	CMPQ CX, $0x00000010
-	JLT  done148
+	JLT  done192
 
-loop147:
+loop191:
 	VMOVUPS       (AX)(DX*1), Z4
 	VSUBPS        Z0, Z4, Z4
 	VMOVUPS       c42b20000<>+0(SB), Z5
@@ -4120,11 +4698,11 @@ loop147:
 	ADDQ          $0x00000040, DX
 	SUBQ          $0x00000010, CX
 	CMPQ          CX, $0x00000010
-	JGE           loop147
+	JGE           loop191
 
-done148:
+done192:
 	TESTQ         CX, CX
-	JZ            end149
+	JZ            end193
 	MOVL          $0xffffffff, BX
 	BZHIL         CX, BX, BX
 	KMOVW         BX, K1
@@ -4154,7 +4732,7 @@ done148:
 	VCVTPS2PD     Y0, Z0
 	VADDPD        Z0, Z3, Z3
 
-end149:
+end193:
 	VADDPD        Z3, Z2, Z2
 	VEXTRACTF64X4 $0x01, Z2, Y0
 	VADDPD        Y0, Y2, Y2
@@ -4177,9 +4755,9 @@ TEXT ·expAVX512(SB), NOSPLIT, $0-40
 	MOVQ         x_len+8(FP), CX
 	XORQ         DX, DX
 	CMPQ         CX, $0x00000040
-	JLT          done151
+	JLT          done195
 
-loop150:
+loop194:
 	VMOVUPS       (AX)(DX*1), Z4
 	VSUBPS        Z0, Z4, Z4
 	VMOVUPS       c42b20000<>+0(SB), Z5
@@ -4271,13 +4849,13 @@ loop150:
 	ADDQ          $0x00000100, DX
 	SUBQ          $0x00000040, CX
 	CMPQ          CX, $0x00000040
-	JGE           loop150
+	JGE           loop194
 
-done151:
+done195:
 	CMPQ CX, $0x00000010
-	JLT  done153
+	JLT  done197
 
-loop152:
+loop196:
 	VMOVUPS       (AX)(DX*1), Z4
 	VSUBPS        Z0, Z4, Z4
 	VMOVUPS       c42b20000<>+0(SB), Z5
@@ -4306,11 +4884,11 @@ loop152:
 	ADDQ          $0x00000040, DX
 	SUBQ          $0x00000010, CX
 	CMPQ          CX, $0x00000010
-	JGE           loop152
+	JGE           loop196
 
-done153:
+done197:
 	TESTQ         CX, CX
-	JZ            end154
+	JZ            end198
 	MOVL          $0xffffffff, BX
 	BZHIL         CX, BX, BX
 	KMOVW         BX, K1
@@ -4341,7 +4919,7 @@ done153:
 	VCVTPS2PD     Y0, Z0
 	VADDPD        Z0, Z3, Z3
 
-end154:
+end198:
 	VADDPD        Z3, Z2, Z2
 	VEXTRACTF64X4 $0x01, Z2, Y0
 	VADDPD        Y0, Y2, Y2
@@ -4362,9 +4940,9 @@ TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
 	MOVQ   x_len+8(FP), CX
 	XORQ   DX, DX
 	CMPQ   CX, $0x00000020
-	JLT    done156
+	JLT    done200
 
-loop155:
+loop199:
 	VMOVUPS       (AX)(DX*1), Z2
 	VCVTPS2PD     Y2, Z3
 	VFMADD231PD   Z3, Z3, Z0
@@ -4380,13 +4958,13 @@ loop155:
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x00000020, CX
 	CMPQ          CX, $0x00000020
-	JGE           loop155
+	JGE           loop199
 
-done156:
+done200:
 	CMPQ CX, $0x00000010
-	JLT  done158
+	JLT  done202
 
-loop157:
+loop201:
 	VMOVUPS       (AX)(DX*1), Z2
 	VCVTPS2PD     Y2, Z3
 	VFMADD231PD   Z3, Z3, Z0
@@ -4396,11 +4974,11 @@ loop157:
 	ADDQ          $0x00000040, DX
 	SUBQ          $0x00000010, CX
 	CMPQ          CX, $0x00000010
-	JGE           loop157
+	JGE           loop201
 
-done158:
+done202:
 	TESTQ         CX, CX
-	JZ            end159
+	JZ            end203
 	MOVL          $0xffffffff, BX
 	BZHIL         CX, BX, BX
 	KMOVW         BX, K1
@@ -4411,7 +4989,7 @@ done158:
 	VCVTPS2PD     Y3, Z3
 	VFMADD231PD   Z3, Z3, Z1
 
-end159:
+end203:
 	VADDPD        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPD        Y1, Y0, Y0
@@ -4441,9 +5019,9 @@ TEXT ·adamwAVX512(SB), NOSPLIT, $0-128
 	MOVQ         p_len+8(FP), SI
 	XORQ         DI, DI
 	CMPQ         SI, $0x00000010
-	JLT          done161
+	JLT          done205
 
-loop160:
+loop204:
 	VMOVUPS (BX)(DI*1), Z8
 	VMOVUPS (CX)(DI*1), Z9
 	VMOVUPS (DX)(DI*1), Z10
@@ -4469,11 +5047,11 @@ loop160:
 	ADDQ    $0x00000040, DI
 	SUBQ    $0x00000010, SI
 	CMPQ    SI, $0x00000010
-	JGE     loop160
+	JGE     loop204
 
-done161:
+done205:
 	TESTQ     SI, SI
-	JZ        end162
+	JZ        end206
 	MOVL      $0xffffffff, R8
 	BZHIL     SI, R8, R8
 	KMOVW     R8, K1
@@ -4500,6 +5078,6 @@ done161:
 	VSUBPS    Z9, Z11, Z11
 	VMOVUPS   Z11, K1, (AX)(DI*1)
 
-end162:
+end206:
 	VZEROUPPER
 	RET

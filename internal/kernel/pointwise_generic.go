@@ -2,19 +2,50 @@ package kernel
 
 import "math"
 
-// normGeneric computes y = (x·r)∘w.
-func normGeneric(y, x, w []float32, r float32) {
-	w = w[:len(y)]
-	for i, a := range x[:len(y)] {
-		y[i] = a * r * w[i]
+func rstdGeneric(rstd, x []float32, d int, eps float32) {
+	for i := range rstd {
+		x := row(x, i, d)
+		rstd[i] = float32(1 / math.Sqrt(float64(dotGeneric(x, x)/float32(d)+eps)))
 	}
 }
 
-// dnormGeneric computes dx += r·(dy∘w − x·s).
-func dnormGeneric(dx, dy, x, w []float32, r, s float32) {
-	x, w = x[:len(dx)], w[:len(dx)]
-	for i, g := range dy[:len(dx)] {
-		dx[i] += r * (g*w[i] - x[i]*s)
+func normGeneric(y, rstd, x, w []float32) {
+	for i, r := range rstd {
+		y := row(y, i, len(w))
+		for j, a := range row(x, i, len(w)) {
+			y[j] = a * r * w[j]
+		}
+	}
+}
+
+// normBF16Generic writes rows of even(d) values.
+func normBF16Generic(y []BF16, rstd, x, w []float32) {
+	for i, r := range rstd {
+		y := y[i*even(len(w)):]
+		for j, a := range row(x, i, len(w)) {
+			y[j] = Round(a * r * w[j])
+		}
+	}
+}
+
+func dnormGeneric(dx, dy, x, w, rstd []float32) {
+	d := len(w)
+	for i, r := range rstd {
+		dx, dy, x := row(dx, i, d), row(dy, i, d), row(x, i, d)
+		var sum float32
+		for j, g := range dy {
+			sum += g * w[j] * x[j]
+		}
+		s := sum * (r * r / float32(d))
+		for j, g := range dy {
+			dx[j] += r * (g*w[j] - x[j]*s)
+		}
+	}
+}
+
+func dnormWeightGeneric(dw, dy, x, rstd []float32) {
+	for i, r := range rstd {
+		addMulGeneric(dw, row(dy, i, len(dw)), row(x, i, len(dw)), r)
 	}
 }
 

@@ -173,11 +173,11 @@ func (t *rowTask) mulVec(i int) { t.level.mul(row(t.dst, i, t.d), row(t.src, i, 
 
 // columnTask reduces n rows into dw. The columns are shared out, so that each is summed in the order of the rows.
 type columnTask struct {
-	op              func(t *columnTask, i, lo, hi int)
-	level           Level
-	dw, dy, x, rstd []float32
-	index           []int32
-	n, d            int
+	op        func(t *columnTask, i, lo, hi int)
+	level     Level
+	dw, dy, x []float32
+	index     []int32
+	n, d      int
 }
 
 // columns gives each worker a contiguous range of columns, in whole cache lines.
@@ -198,10 +198,6 @@ func (t *columnTask) Do(_, lo, hi int) {
 
 func (t *columnTask) mulVecWeight(i, lo, hi int) {
 	t.level.addMul(t.dw[lo:hi], row(t.dy, i, t.d)[lo:hi], row(t.x, i, t.d)[lo:hi], 1)
-}
-
-func (t *columnTask) normWeight(i, lo, hi int) {
-	t.level.addMul(t.dw[lo:hi], row(t.dy, i, t.d)[lo:hi], row(t.x, i, t.d)[lo:hi], t.rstd[i])
 }
 
 func (t *columnTask) embed(i, lo, hi int) {

@@ -67,35 +67,47 @@ func (l Level) dot(a, b []float32) float32 {
 	return dotGeneric(a, b)
 }
 
-func (l Level) dot3(a, b, c []float32) float32 {
+func (l Level) rstd(rstd, x []float32, d int, eps float32) {
 	switch l {
 	case AVX512:
-		return dot3AVX512(a, b, c)
+		rstdAVX512(rstd, x, d, eps)
 	case AVX2:
-		return dot3AVX2(a, b, c)
-	}
-	return dot3Generic(a, b, c)
-}
-
-func (l Level) norm(y, x, w []float32, r float32) {
-	switch l {
-	case AVX512:
-		normAVX512(y, x, w, r)
-	case AVX2:
-		normAVX2(y, x, w, r)
+		rstdAVX2(rstd, x, d, eps)
 	default:
-		normGeneric(y, x, w, r)
+		rstdGeneric(rstd, x, d, eps)
 	}
 }
 
-func (l Level) dnorm(dx, dy, x, w []float32, r, s float32) {
+func (l Level) norm(y, rstd, x, w []float32) {
 	switch l {
 	case AVX512:
-		dnormAVX512(dx, dy, x, w, r, s)
+		normAVX512(y, rstd, x, w)
 	case AVX2:
-		dnormAVX2(dx, dy, x, w, r, s)
+		normAVX2(y, rstd, x, w)
 	default:
-		dnormGeneric(dx, dy, x, w, r, s)
+		normGeneric(y, rstd, x, w)
+	}
+}
+
+func (l Level) dnorm(dx, dy, x, w, rstd []float32) {
+	switch l {
+	case AVX512:
+		dnormAVX512(dx, dy, x, w, rstd)
+	case AVX2:
+		dnormAVX2(dx, dy, x, w, rstd)
+	default:
+		dnormGeneric(dx, dy, x, w, rstd)
+	}
+}
+
+func (l Level) dnormWeight(dw, dy, x, rstd []float32) {
+	switch l {
+	case AVX512:
+		dnormWeightAVX512(dw, dy, x, rstd)
+	case AVX2:
+		dnormWeightAVX2(dw, dy, x, rstd)
+	default:
+		dnormWeightGeneric(dw, dy, x, rstd)
 	}
 }
 

@@ -45,16 +45,6 @@ func dotGeneric(a, b []float32) float32 {
 	return s
 }
 
-// dot3Generic returns Σ a∘b∘c.
-func dot3Generic(a, b, c []float32) float32 {
-	b, c = b[:len(a)], c[:len(a)]
-	var s float32
-	for i, a := range a {
-		s += a * b[i] * c[i]
-	}
-	return s
-}
-
 func geluGeneric(y, x []float32) {
 	for i, a := range x {
 		a := float64(a)

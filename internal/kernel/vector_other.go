@@ -8,9 +8,10 @@ func (Level) addScaled(y, x []float32, s float32)        { addScaledGeneric(y, x
 func (Level) mul(y, x, w []float32)                      { mulGeneric(y, x, w) }
 func (Level) addMul(y, a, b []float32, s float32)        { addMulGeneric(y, a, b, s) }
 func (Level) dot(a, b []float32) float32                 { return dotGeneric(a, b) }
-func (Level) dot3(a, b, c []float32) float32             { return dot3Generic(a, b, c) }
-func (Level) norm(y, x, w []float32, r float32)          { normGeneric(y, x, w, r) }
-func (Level) dnorm(dx, dy, x, w []float32, r, s float32) { dnormGeneric(dx, dy, x, w, r, s) }
+func (Level) rstd(rstd, x []float32, d int, eps float32) { rstdGeneric(rstd, x, d, eps) }
+func (Level) norm(y, rstd, x, w []float32)               { normGeneric(y, rstd, x, w) }
+func (Level) dnorm(dx, dy, x, w, rstd []float32)         { dnormGeneric(dx, dy, x, w, rstd) }
+func (Level) dnormWeight(dw, dy, x, rstd []float32)      { dnormWeightGeneric(dw, dy, x, rstd) }
 func (Level) rope(x, cos, sin []float32, sign float32)   { ropeGeneric(x, cos, sin, sign) }
 func (Level) swiglu(y, gate, up []float32)               { swigluGeneric(y, gate, up) }
 func (Level) dswiglu(dgate, dup, y, dy, gate, up []float32) {

@@ -25,8 +25,12 @@ var vectorOps = []vectorOp{
 	{"addScaled", func(l Level, v [][]float32) float64 { l.addScaled(v[0], v[1], 0.7); return 0 }},
 	{"mul", func(l Level, v [][]float32) float64 { l.mul(v[0], v[1], v[2]); return 0 }},
 	{"addMul", func(l Level, v [][]float32) float64 { l.addMul(v[0], v[1], v[2], 1.3); return 0 }},
-	{"norm", func(l Level, v [][]float32) float64 { l.norm(v[0], v[1], v[2], 1.3); return 0 }},
-	{"dnorm", func(l Level, v [][]float32) float64 { l.dnorm(v[0], v[1], v[2], v[3], 1.3, 0.2); return 0 }},
+	{"rstd", inRows(func(l Level, v [][]float32, rows, d int) { l.rstd(v[0][:rows], v[1][:rows*d], d, 1e-5) })},
+	{"norm", inRows(func(l Level, v [][]float32, rows, d int) { l.norm(v[0][:rows*d], v[1][:rows], v[2][:rows*d], v[3][:d]) })},
+	{"dnorm", inRows(func(l Level, v [][]float32, rows, d int) {
+		l.dnorm(v[0][:rows*d], v[1][:rows*d], v[2][:rows*d], v[3][:d], v[4][:rows])
+	})},
+	{"dnormWeight", inRows(func(l Level, v [][]float32, rows, d int) { l.dnormWeight(v[0][:d], v[1][:rows*d], v[2][:rows*d], v[3][:rows]) })},
 	{"swiglu", func(l Level, v [][]float32) float64 { l.swiglu(v[0], v[1], v[2]); return 0 }},
 	{"dswiglu", func(l Level, v [][]float32) float64 { l.dswiglu(v[0], v[1], v[5], v[2], v[3], v[4]); return 0 }},
 	{"dswiglu in place", func(l Level, v [][]float32) float64 { l.dswiglu(v[0], v[1], v[2], v[2], v[0], v[1]); return 0 }},
@@ -34,7 +38,6 @@ var vectorOps = []vectorOp{
 	{"sumExp", func(l Level, v [][]float32) float64 { return l.sumExp(v[0], 2) }},
 	{"sumSquares", func(l Level, v [][]float32) float64 { return l.sumSquares(v[0]) }},
 	{"dot", func(l Level, v [][]float32) float64 { return float64(l.dot(v[0], v[1])) }},
-	{"dot3", func(l Level, v [][]float32) float64 { return float64(l.dot3(v[0], v[1], v[2])) }},
 	{"maxOf", func(l Level, v [][]float32) float64 {
 		if len(v[0]) == 0 {
 			return 0
@@ -53,6 +56,16 @@ var vectorOps = []vectorOp{
 		step.Update(l, v[0], v[1], v[2], v[3])
 		return 0
 	}},
+}
+
+// inRows runs an operation on three rows of what vectors have.
+func inRows(run func(l Level, v [][]float32, rows, d int)) func(l Level, v [][]float32) float64 {
+	return func(l Level, v [][]float32) float64 {
+		if d := len(v[0]) / 3; d > 0 {
+			run(l, v, 3, d)
+		}
+		return 0
+	}
 }
 
 var step = &AdamW{GradScale: 0.5, Keep: 0.999, Beta2: 0.95, Rate1: 0.1, Rate2: 0.05, RootScale: 3, Eps: 1e-8, Step: 1e-2}

@@ -171,7 +171,7 @@ func (m *Model) keptWidth(d int) int {
 	return d
 }
 
-// layerBackward turns dx[m,d], the gradient of the layer's output, into that of its input, and adds the gradients of its weights.
+// layer turns dx[m,d], the gradient of the layer's output, into that of its input, and adds the gradients of its weights.
 func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
 	t, m, n, d := g.t, g.t.m, len(rows.Index), g.t.m.Config.HiddenSize
 	w := &m.Layout.layers[l.Unique]
@@ -181,6 +181,9 @@ func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
 		vector := t.encoding(l)
 		m.cpu.MulVecBackwardWeight(vector.of(g.w), dx, lt.y, n, d)
 		m.cpu.MulVec(dx, dx, vector.of(m.W), n, d)
+		if g.half != nil {
+			m.cpu.RoundRows(g.half, dx, n, d)
+		}
 	}
 	if m.Config.MoE != nil {
 		g.mixture(lt, w, dx, n)
@@ -196,7 +199,7 @@ func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
 func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n int) {
 	t, m, c := g.t, g.t.m, g.t.m.Config
 	d, f := c.HiddenSize, c.IntermediateSize
-	dy, dact, act := t.operand(dx, n, d), t.f.get(n*f), operand{}
+	dy, dact, act := g.operand(dx), t.f.get(n*f), operand{}
 	dgu := operand{lt.gu, m.rounds()} // its values are not needed again
 	m.linearBackwardInput(dact, dy, w.down, n, f, d)
 	if m.rounds() {
@@ -213,7 +216,7 @@ func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n i
 	m.linearBackwardWeight(g.w, dgu, h, w.gateUp, n, d, 2*f)
 	g.lora(l, "gate_proj", dh, dgu.rows, h.rows, n, 2*f, 0)
 	g.lora(l, "up_proj", dh, dgu.rows, h.rows, n, 2*f, f)
-	m.cpu.RMSNormBackward(dx, w.postNorm.of(g.w), dh, lt.mid, w.postNorm.of(m.W), lt.rstd2, n, d)
+	m.cpu.RMSNormBackward(dx, g.half, w.postNorm.of(g.w), dh, lt.mid, w.postNorm.of(m.W), lt.rstd2, n, d)
 }
 
 // attention adds to dx[m,d], the gradient of lt.mid, what flows back through attention: then it is the gradient of lt.x.
@@ -221,14 +224,20 @@ func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans,
 	t, m, c, n := g.t, g.t.m, g.t.m.Config, len(rows.Index)
 	d, q, width := c.HiddenSize, c.QueryDim(), g.t.m.qkvDim(l)
 	do, dqkv, at := t.f.get(n*q), t.f.get(n*width), t.f.mark()
-	dy := t.operand(dx, n, d)
+	dy := g.operand(dx)
 	m.linearBackwardInput(do, dy, w.o, n, q, d)
 	m.linearBackwardWeight(g.w, dy, t.operand(lt.o, n, q), w.o, n, q, d)
 	t.f.release(at)
 	g.lora(l, "o_proj", do, dx, lt.o, n, d, 0)
 	rotated := g.keys(l, lt, rows, do, dqkv, width)
-	m.cpu.RoPE(dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
-	h, dh, dp := t.normed(lt.rstd1, lt.x, w.inputNorm, n), t.f.get(n*d), t.operand(dqkv, n, width)
+	dp := operand{dqkv, false}
+	if m.rounds() {
+		dp = operand{t.f.get(n * kernel.Words(width)), true}
+		m.cpu.RoPEBF16(dp.rows, dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
+	} else {
+		m.cpu.RoPE(dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
+	}
+	h, dh := t.normed(lt.rstd1, lt.x, w.inputNorm, n), t.f.get(n*d)
 	qkv := span{w.qkv.off, width * d}
 	m.linearBackwardInput(dh, dp, qkv, n, d, width)
 	m.linearBackwardWeight(g.w, dp, h, qkv, n, d, width)
@@ -237,7 +246,7 @@ func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans,
 		g.lora(l, "k_proj", dh, dqkv, h.rows, n, width, q)
 		g.lora(l, "v_proj", dh, dqkv, h.rows, n, width, q+c.KVDim())
 	}
-	m.cpu.RMSNormBackward(dx, w.inputNorm.of(g.w), dh, lt.x, w.inputNorm.of(m.W), lt.rstd1, n, d)
+	m.cpu.RMSNormBackward(dx, g.half, w.inputNorm.of(g.w), dh, lt.x, w.inputNorm.of(m.W), lt.rstd1, n, d)
 }
 
 // keys runs attention backward into dqkv [m,width], and returns how many of its heads RoPE turned. The gradients of keys that later

@@ -3,6 +3,8 @@ package model
 import (
 	"math"
 	"slices"
+
+	"mor/internal/kernel"
 )
 
 // expertTape is what the gate of one recursion did (METHOD.md §3).
@@ -243,15 +245,23 @@ func (g *gradient) picked(s *Segment, st *segmentTape, picked *Rows, dx, dy []fl
 	t.m.cpu.ScatterAddRows(dx, dy, st.run.Index, d)
 }
 
+// block takes dy[m,d] back through the layers of a segment.
 func (g *gradient) block(s *Segment, st *segmentTape, dy []float32) {
-	if g.t.Recompute != RecomputeNone {
+	t, n, d := g.t, len(st.run.Index), g.t.m.Config.HiddenSize
+	entry := t.f.mark()
+	if t.m.rounds() {
+		g.half = t.f.get(n * kernel.Words(d))
+		t.m.cpu.RoundRows(g.half, dy, n, d)
+	}
+	if t.Recompute != RecomputeNone {
 		g.groups(s, st, dy)
-		return
+	} else {
+		for i := len(s.Layers) - 1; i >= 0; i-- {
+			g.layer(&s.Layers[i], &st.layers[i], &st.run, dy)
+			g.giveUp(&st.layers[i])
+		}
 	}
-	for i := len(s.Layers) - 1; i >= 0; i-- {
-		g.layer(&s.Layers[i], &st.layers[i], &st.run, dy)
-		g.giveUp(&st.layers[i])
-	}
+	t.f.release(entry)
 }
 
 // expertLoss returns the gradients of the router losses: of the router's logits and, where there is one, of the auxiliary router's.

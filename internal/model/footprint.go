@@ -228,7 +228,7 @@ func (f *footprint) layerBackward(l *Layer, m float64) float64 {
 		experts, k := float64(c.MoE.NumExperts), float64(c.MoE.ExpertsPerToken)
 		dense = 2*d + k + 2*experts + k*(3*d+ffn+2)/experts
 	}
-	attention := m * (2*d + f.rounded(f.width(l)-d) + float64(c.QueryDim()) + f.width(l))
+	attention := m * (2*d + f.rounded(f.width(l)) + float64(c.QueryDim()) + f.width(l))
 	if l.KV == KVUpdate {
 		attention += f.n * 2 * float64(c.KVDim())
 	}

@@ -3,6 +3,8 @@ package model
 import (
 	"math"
 	"slices"
+
+	"mor/internal/kernel"
 )
 
 // Norm says what part of a step a batch is, so that micro-batches add up to the step: the mean is over the targets of the whole step.
@@ -50,7 +52,14 @@ func (t *Tape) head(dhidden, grads []float32, scale float32, perRow []float32) (
 		hi := min(lo+step, n)
 		c, want := hi-lo, t.batch.Targets[lo:hi]
 		m.Logits(logits[:c*v], t, lo, hi)
-		m.cpu.CrossEntropy(loss[:c], logits[:c*v], want, v, scale)
+		here := t.f.mark()
+		dy := operand{logits[:c*v], false}
+		if dhidden != nil && m.rounds() {
+			dy = operand{t.f.get(c * kernel.Words(v)), true}
+			m.cpu.CrossEntropyBF16(dy.rows, loss[:c], logits[:c*v], want, v, scale)
+		} else {
+			m.cpu.CrossEntropy(loss[:c], logits[:c*v], want, v, scale)
+		}
 		for i, l := range loss[:c] {
 			sum += float64(l)
 			if want[i] >= 0 {
@@ -61,12 +70,10 @@ func (t *Tape) head(dhidden, grads []float32, scale float32, perRow []float32) (
 			copy(perRow[lo:hi], loss)
 		}
 		if dhidden != nil {
-			here := t.f.mark()
-			dy := t.operand(logits, c, v)
 			m.linearBackwardInput(dhidden[lo*d:hi*d], dy, m.Layout.head, c, d, v)
 			m.linearBackwardWeight(grads, dy, t.operand(t.norm[lo*d:hi*d], c, d), m.Layout.head, c, d, v)
-			t.f.release(here)
 		}
+		t.f.release(here)
 	}
 	t.f.release(at)
 	return sum, targets

@@ -29,6 +29,7 @@ type Pool struct {
 	n, grain int
 	parts    []part // by worker
 	used     int    // of them
+	ordered  ordered
 
 	state    atomic.Uint64 // number of the task, closed, helpers that have joined
 	returned gate          // worker 0 waits for those who have
@@ -123,21 +124,32 @@ func (p *Pool) Close() {
 
 // Run computes [0, n) in ranges of grain items (the last one may be shorter) and returns when all are done.
 func (p *Pool) Run(n, grain int, t Task) {
-	if n <= 0 {
+	parts := 1
+	if ranges(n, grain) >= manyRanges*len(p.parts) {
+		parts = len(p.parts)
+	}
+	p.run(n, max(grain, 1), parts, t)
+}
+
+// ranges is how many ranges of grain items n items are.
+func ranges(n, grain int) int {
+	grain = max(grain, 1)
+	return (n + grain - 1) / grain
+}
+
+// run takes the ranges in so many parts.
+func (p *Pool) run(n, grain, parts int, t Task) {
+	chunks := ranges(n, grain)
+	if chunks <= 0 {
 		return
 	}
-	grain = max(grain, 1)
-	chunks := (n + grain - 1) / grain
 	if len(p.helpers) == 0 || chunks == 1 {
 		for lo := 0; lo < n; lo += grain {
 			t.Do(0, lo, min(lo+grain, n))
 		}
 		return
 	}
-	p.task, p.n, p.grain, p.used = t, n, grain, 1
-	if chunks >= manyRanges*len(p.parts) {
-		p.used = len(p.parts)
-	}
+	p.task, p.n, p.grain, p.used = t, n, grain, parts
 	for i := range p.parts[:p.used] {
 		p.parts[i].next.Store(int64(i * chunks / p.used))
 		p.parts[i].end = int64((i + 1) * chunks / p.used)

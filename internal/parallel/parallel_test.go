@@ -106,3 +106,34 @@ func TestRunInARow(t *testing.T) {
 		p.Close()
 	}
 }
+
+// chain is a task whose ordered part tells whether it came in order.
+type chain struct {
+	count
+	next  int // not atomic: the race detector sees what is not ordered
+	wrong bool
+}
+
+func (c *chain) Then(_, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		c.wrong = c.wrong || c.next != i || atomic.LoadInt32(&c.seen[i]) == 0
+		c.next++
+	}
+}
+
+// TestRunOrdered: the ordered part follows the other and goes through the items in their order, also with more workers than CPUs.
+func TestRunOrdered(t *testing.T) {
+	for _, workers := range []int{1, 2, 3, 128} {
+		p := New(workers)
+		for _, n := range []int{0, 1, 7, 1000} {
+			for _, grain := range []int{1, 3, 5000} {
+				c := &chain{count: count{seen: make([]int32, n), workers: workers}}
+				p.RunOrdered(n, grain, c)
+				if c.wrong || c.next != n || c.bad.Load() {
+					t.Errorf("workers %d n %d grain %d: the ordered part came to item %d, in order: %v", workers, n, grain, c.next, !c.wrong)
+				}
+			}
+		}
+		p.Close()
+	}
+}

@@ -17,27 +17,26 @@ type place struct {
 	all   reg.OpmaskVirtual    // of all 32
 }
 
-// sweep emits body for n values: whole places, then what is left.
+// sweep emits body for n values, n being used up: whole places, then what is left.
 func sweep(n reg.GPVirtual, body func(p place)) {
+	loop, tail, done := vec.NewLabel("loop"), vec.NewLabel("tail"), vec.NewLabel("done")
 	index := GP64()
 	XORQ(index, index)
 	SUBQ(Imm(32), n)
-	JL(LabelRef("tail"))
-	Label("loop")
+	JL(LabelRef(tail))
+	Label(loop)
 	body(place{index: index})
 	ADDQ(Imm(32), index)
 	SUBQ(Imm(32), n)
-	JGE(LabelRef("loop"))
-	Label("tail")
+	JGE(LabelRef(loop))
+	Label(tail)
 	ADDQ(Imm(32), n)
-	JZ(LabelRef("done"))
+	JZ(LabelRef(done))
 	all, left, right := low(n), K(), K()
 	KMOVW(all, left)
 	KSHIFTRD(Imm(16), all, right)
 	body(place{index, [2]reg.OpmaskVirtual{left, right}, all})
-	Label("done")
-	VZEROUPPER()
-	RET()
+	Label(done)
 }
 
 // floats loads the values at base.
@@ -87,9 +86,14 @@ func begin(name, params, doc string) {
 }
 
 func norm() {
-	begin("bf16Norm", "y *uint16, x *float32, w *float32, n int, r float32", "computes y = (x·r)∘w.")
-	y, x, w, n := gp("y"), gp("x"), gp("w"), gp("n")
-	r := vec.AVX512.Broadcast(vec.Stack("r"))
+	begin("bf16Norm", "y *uint16, rstd, x, w *float32, rows, d int", "computes y = (x·rstd)∘w of each row; rows of y hold an even number of values.")
+	y, rstd, x, w, rows, d := gp("y"), gp("rstd"), gp("x"), gp("w"), gp("rows"), gp("d")
+	n, stride := GP64(), GP64()
+	LEAQ(Mem{Base: d, Disp: 1}, stride)
+	ANDQ(I32(-2), stride)
+	Label("row")
+	r := vec.AVX512.Broadcast(Mem{Base: rstd})
+	MOVQ(d, n)
 	sweep(n, func(p place) {
 		a, b := p.floats(x), p.floats(w)
 		for i := range a {
@@ -98,6 +102,12 @@ func norm() {
 		}
 		p.store(a, y)
 	})
+	ADDQ(Imm(4), rstd)
+	LEAQ(Mem{Base: x, Index: d, Scale: 4}, x)
+	LEAQ(Mem{Base: y, Index: stride, Scale: 2}, y)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	vec.End()
 }
 
 func swiglu() {
@@ -115,6 +125,7 @@ func swiglu() {
 		p.store(g, gate16)
 		p.store(u, up16)
 	})
+	vec.End()
 }
 
 func swigluBackward() {
@@ -140,4 +151,5 @@ func swigluBackward() {
 		p.store(slope, dgate)
 		p.store(silu, dup)
 	})
+	vec.End()
 }

@@ -18,9 +18,10 @@ func main() {
 		mul(w)
 		addMul(w)
 		dot(w)
+		rstd(w)
 		norm(w)
-		dot3(w)
 		dnorm(w)
+		dnormWeight(w)
 		rope(w)
 		swiglu(w)
 		dswiglu(w)
@@ -95,55 +96,12 @@ func addMul(w vec.Width) {
 	})
 }
 
-// sums emits a sweep that adds to four blocks of sums, and returns the total of them.
-func sums(w vec.Width, n reg.GPVirtual, body func(a vec.At, sum reg.VecVirtual)) {
-	sum := w.Zeros(4 * w.Parts())
-	w.Sweep(n, 4, func(group []vec.At) {
-		for i, a := range group {
-			body(a, sum[i])
-		}
-	})
-	VMOVSS(w.Reduce(sum, vec.Add), vec.Result())
-	vec.End()
-}
-
 func dot(w vec.Width) {
 	p := w.Func("dot", "returns a·b.", "(a, b []float32) float32", "a", "b")
-	sums(w, vec.Len("a"), func(a vec.At, sum reg.VecVirtual) {
+	VMOVSS(w.Sum(vec.Len("a"), func(a vec.At, sum reg.VecVirtual) {
 		VFMADD231PS(a.Load(p["a"]), a.Load(p["b"]), sum)
-	})
-}
-
-func dot3(w vec.Width) {
-	p := w.Func("dot3", "returns Σ a∘b∘c.", "(a, b, c []float32) float32", "a", "b", "c")
-	sums(w, vec.Len("a"), func(a vec.At, sum reg.VecVirtual) {
-		x := a.Load(p["a"])
-		VMULPS(a.Load(p["b"]), x, x)
-		VFMADD231PS(a.Load(p["c"]), x, sum)
-	})
-}
-
-func norm(w vec.Width) {
-	p := w.Func("norm", "computes y = (x·r)∘w.", "(y, x, w []float32, r float32)", "y", "x", "w")
-	r := w.Broadcast(vec.Stack("r"))
-	elementwise(w, "y", func(a vec.At) {
-		x := a.Load(p["x"])
-		VMULPS(r, x, x)
-		VMULPS(a.Load(p["w"]), x, x)
-		a.Store(x, p["y"])
-	})
-}
-
-func dnorm(w vec.Width) {
-	p := w.Func("dnorm", "computes dx += r·(dy∘w − x·s).", "(dx, dy, x, w []float32, r, s float32)", "dx", "dy", "x", "w")
-	r, s := w.Broadcast(vec.Stack("r")), w.Broadcast(vec.Stack("s"))
-	elementwise(w, "dx", func(a vec.At) {
-		x, dx := a.Load(p["x"]), a.Load(p["dx"])
-		VMULPS(s, x, x)
-		VFMSUB231PS(a.Load(p["dy"]), a.Load(p["w"]), x)
-		VFMADD231PS(x, r, dx)
-		a.Store(dx, p["dx"])
-	})
+	}), vec.Result())
+	vec.End()
 }
 
 // rope emits the rotation of the heads of a row. Its pairs are the two halves of a head, so that the sweep is over one half.

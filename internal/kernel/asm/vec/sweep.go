@@ -33,7 +33,7 @@ func (w Width) SweepFrom(index, n reg.GPVirtual, blocks int, body func(group []A
 		steps = steps[:1]
 	}
 	for _, step := range steps {
-		loop, done := label("loop"), label("done")
+		loop, done := NewLabel("loop"), NewLabel("done")
 		CMPQ(n, U32(step*Block))
 		JLT(LabelRef(done))
 		Label(loop)
@@ -44,7 +44,7 @@ func (w Width) SweepFrom(index, n reg.GPVirtual, blocks int, body func(group []A
 		JGE(LabelRef(loop))
 		Label(done)
 	}
-	end := label("end")
+	end := NewLabel("end")
 	TESTQ(n, n)
 	JZ(LabelRef(end))
 	body(w.group(index, 1, w.masks(n)))
@@ -164,6 +164,17 @@ func (w Width) Reduce(v []reg.VecVirtual, op func(x, y, z Op)) reg.Register {
 	VMOVSHDUP(y.AsX(), tmp.AsX())
 	op(tmp.AsX(), y.AsX(), y.AsX())
 	return y.AsX()
+}
+
+// Sum emits a sweep over n floats, which is used up, that adds to four blocks of sums, and returns the total in lane 0.
+func (w Width) Sum(n reg.GPVirtual, body func(a At, sum reg.VecVirtual)) reg.Register {
+	sum := w.Zeros(4 * w.Parts())
+	w.Sweep(n, 4, func(group []At) {
+		for i, a := range group {
+			body(a, sum[i])
+		}
+	})
+	return w.Reduce(sum, Add)
 }
 
 // foldBlocks adds to every even block the odd one behind it.

@@ -150,8 +150,8 @@ func End() {
 
 var labels int
 
-// label makes a name that no other label has.
-func label(name string) string {
+// NewLabel makes a name that no other label has.
+func NewLabel(name string) string {
 	labels++
 	return fmt.Sprintf("%s%d", name, labels)
 }
