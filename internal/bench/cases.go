@@ -117,7 +117,7 @@ func pointwise(_ *Kernels, cpu *kernel.CPU, add func(kernelCase)) error {
 	}
 	for _, c := range []kernelCase{
 		{"rmsnorm", "fp32", []int{n, d}, func() { cpu.RMSNorm(y, rstd, x, w, n, d, 1e-5) }},
-		{"rmsnorm backward", "fp32", []int{n, d}, func() { cpu.RMSNormBackward(dx, nil, w, y, x, w, rstd, n, d) }},
+		{"rmsnorm backward", "fp32", []int{n, d}, func() { cpu.RMSNormBackward(dx, w, nil, y, x, w, rstd, n, d) }},
 		{"rope", "fp32", []int{n, (a.H + a.K) * a.E}, func() { cpu.RoPE(qkv, table, index, a.H+a.K, a.E, (a.H+2*a.K)*a.E, false) }},
 		{"swiglu", "fp32", []int{n, f}, func() { cpu.SwiGLU(h, gu, n, f) }},
 		{"swiglu backward", "fp32", []int{n, f}, func() { cpu.SwiGLUBackward(dgu, h, h, gu, n, f) }},

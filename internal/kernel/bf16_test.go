@@ -287,7 +287,10 @@ func TestRoundedBehind(t *testing.T) {
 	for _, level := range levelsBF16() {
 		for _, shape := range [][2]int{{1, 2}, {7, 33}, {70, 64}, {300, 130}} {
 			c, rng, n, d := mustCPU(t, level, 3), rand.New(rand.NewPCG(1, 2)), shape[0], shape[1]
-			dy, x, w, rstd, table := random(rng, n*d), random(rng, n*d), random(rng, d), random(rng, n), random(rng, n*d)
+			dy, x, w, rstd, table := random(rng, n*d), random(rng, n*d), random(rng, d), make([]float32, n), random(rng, n*d)
+			h, wantH := make([]float32, n*Words(d)), make([]float32, n*Words(d))
+			c.RMSNormBF16(h, rstd, x, w, n, d, 1e-5)
+			clear(h)
 			pos, targets, e := make([]int32, n), make([]int32, n), d/2*2 // the last value of an odd row is not turned
 			for i := range pos {
 				pos[i], targets[i] = int32(i*7%n), int32(i%(d+1)-1)
@@ -296,8 +299,13 @@ func TestRoundedBehind(t *testing.T) {
 				name       string
 				plain, run func(out, sums, half []float32)
 			}{
-				{"RMSNormBackward", func(out, sums, _ []float32) { c.RMSNormBackward(out, nil, sums[:d], dy, x, w, rstd, n, d) },
-					func(out, sums, half []float32) { c.RMSNormBackward(out, half, sums[:d], dy, x, w, rstd, n, d) }},
+				{"RMSNormBackward", func(out, sums, _ []float32) {
+					c.RMSNormBackward(out, sums[:d], nil, dy, x, w, rstd, n, d)
+					c.RMSNormBF16(wantH, sums[d:], x, w, n, d, 1e-5)
+				}, func(out, sums, half []float32) {
+					c.RMSNormBackwardBF16(out, half, sums[:d], h, dy, x, w, rstd, n, d)
+					copy(sums[d:], rstd)
+				}},
 				{"RoPE", func(out, _, _ []float32) { c.RoPE(out, table, pos, 1, e, d, true) },
 					func(out, _, half []float32) { c.RoPEBF16(half, out, table, pos, 1, e, d, true) }},
 				{"CrossEntropy", func(out, sums, _ []float32) { c.CrossEntropy(sums[:n], out, targets, d, 0.5) },
@@ -313,6 +321,7 @@ func TestRoundedBehind(t *testing.T) {
 				same(t, name, got, want)
 				same(t, name+" sums", sums, wantSums)
 				same(t, name+" rounded", half, wantHalf)
+				same(t, name+" norm", h, wantH)
 			}
 		}
 	}

@@ -12,18 +12,31 @@ func (c *CPU) RMSNormBF16(y, rstd, x, w []float32, n, d int, eps float32) {
 	c.norm(normTask{half: halves(y), rstd: rstd[:n], x: x, w: w[:d], eps: eps})
 }
 
-// RMSNormBackward adds to dx[n,d] and dw[d] the gradients of RMSNorm. dw is reduced over the rows in order, starting from dw. Where half is not nil, it
-// receives dx as rows of bfloat16, half[n, Words(d)].
-func (c *CPU) RMSNormBackward(dx, half, dw, dy, x, w, rstd []float32, n, d int) {
+// RMSNormBackward adds to dx[n,d] and dw[d] the gradients of RMSNorm. dw is reduced over the rows in order, starting from dw. Where h is not nil, it
+// receives what RMSNorm gave, h[n,d].
+func (c *CPU) RMSNormBackward(dx, dw, h, dy, x, w, rstd []float32, n, d int) {
+	t := dnormTask{dx: dx, dw: dw[:d], dy: dy, x: x, w: w[:d], rstd: rstd[:n]}
 	work := sweepWork("rmsnorm backward", 4*n*d)
-	t := &c.task.dnorm
-	*t = dnormTask{level: c.level, dx: dx, dw: dw[:d], dy: dy, x: x, w: w[:d], rstd: rstd[:n]}
-	if half != nil {
-		work.Bytes *= 1.125
-		t.half = roundPairsTask{halves(half), dx, d, c.bf16}
+	if h != nil {
+		work.Bytes *= 1.25
+		t.again = normTask{y: h, rstd: rstd[:n], x: x, w: w[:d]}
 	}
 	defer c.Done(c.Start(), work)
-	c.pool.RunOrdered(n, rowGrain(2*d), t)
+	c.dnorm(t)
+}
+
+// RMSNormBackwardBF16 is RMSNormBackward with h as rows of bfloat16, h[n, Words(d)], which also writes dx as such rows, half[n, Words(d)].
+func (c *CPU) RMSNormBackwardBF16(dx, half, dw, h, dy, x, w, rstd []float32, n, d int) {
+	defer c.Done(c.Start(), sweepWork("rmsnorm backward", 5*n*d))
+	c.dnorm(dnormTask{dx: dx, dw: dw[:d], dy: dy, x: x, w: w[:d], rstd: rstd[:n],
+		half: roundPairsTask{halves(half), dx, d, c.bf16}, again: normTask{half: halves(h), rstd: rstd[:n], x: x, w: w[:d]}})
+}
+
+func (c *CPU) dnorm(task dnormTask) {
+	t := &c.task.dnorm
+	*t = task
+	t.level, t.again.level, t.again.bf16 = c.level, c.level, c.bf16
+	c.pool.RunOrdered(len(t.rstd), rowGrain(2*len(t.w)), t)
 	*t = dnormTask{}
 }
 
@@ -35,7 +48,7 @@ func (c *CPU) norm(t normTask) {
 	*u = normTask{}
 }
 
-// normTask normalises rows, into rows of floats or of bfloat16.
+// normTask normalises rows, into y or into half.
 type normTask struct {
 	level      Level
 	bf16       bool // has the instructions
@@ -53,21 +66,27 @@ func (t *normTask) Do(_, lo, hi int) {
 	d := len(t.w)
 	for end := lo; lo < hi; lo = end {
 		end = min(lo+max(1, innerValues/d), hi)
-		rstd, x := t.rstd[lo:end], t.x[lo*d:end*d]
-		t.level.rstd(rstd, x, d, t.eps)
-		if t.half == nil {
-			t.level.norm(t.y[lo*d:end*d], rstd, x, t.w)
-			continue
-		}
-		half := t.half[lo*even(d) : end*even(d)]
-		if t.bf16 {
-			bf16Norm((*uint16)(&half[0]), &rstd[0], &x[0], &t.w[0], len(rstd), d)
-		} else {
-			normBF16Generic(half, rstd, x, t.w)
-		}
-		for last := d; d%2 == 1 && last < len(half); last += d + 1 {
-			half[last] = 0
-		}
+		t.level.rstd(t.rstd[lo:end], t.x[lo*d:end*d], d, t.eps)
+		t.scale(lo, end)
+	}
+}
+
+// scale multiplies rows by their rstd and by the weight.
+func (t *normTask) scale(lo, hi int) {
+	d := len(t.w)
+	rstd, x := t.rstd[lo:hi], t.x[lo*d:hi*d]
+	if t.half == nil {
+		t.level.norm(t.y[lo*d:hi*d], rstd, x, t.w)
+		return
+	}
+	half := t.half[lo*even(d) : hi*even(d)]
+	if t.bf16 {
+		bf16Norm((*uint16)(&half[0]), &rstd[0], &x[0], &t.w[0], len(rstd), d)
+	} else {
+		normBF16Generic(half, rstd, x, t.w)
+	}
+	for last := d; d%2 == 1 && last < len(half); last += d + 1 {
+		half[last] = 0
 	}
 }
 
@@ -75,6 +94,7 @@ type dnormTask struct {
 	level                  Level
 	dx, dw, dy, x, w, rstd []float32
 	half                   roundPairsTask // of dx
+	again                  normTask       // has no weight where nobody wants the norm
 }
 
 // Do computes, with g = dy∘w, dx += rstd·(g − x·rstd²·mean(g∘x)).
@@ -82,6 +102,9 @@ func (t *dnormTask) Do(worker, lo, hi int) {
 	d := len(t.w)
 	t.level.dnorm(t.dx[lo*d:hi*d], t.dy[lo*d:hi*d], t.x[lo*d:hi*d], t.w, t.rstd[lo:hi])
 	t.half.Do(worker, lo, hi)
+	if t.again.w != nil {
+		t.again.scale(lo, hi)
+	}
 }
 
 // Then adds the rows to dw while they are in a cache.

@@ -24,7 +24,7 @@ func BenchmarkPointwise(b *testing.B) {
 		run    func(c *CPU)
 	}{
 		{"RMSNorm", 2 * n * d, func(c *CPU) { c.RMSNorm(y, rstd, x, w, n, d, 1e-5) }},
-		{"RMSNormBackward", 4 * n * d, func(c *CPU) { c.RMSNormBackward(z, nil, dw, y, x, w, rstd, n, d) }},
+		{"RMSNormBackward", 4 * n * d, func(c *CPU) { c.RMSNormBackward(z, dw, nil, y, x, w, rstd, n, d) }},
 		{"RoPE", 2 * n * 12 * 64, func(c *CPU) { c.RoPE(x, table, rows, 12, 64, 15*64, false) }},
 		{"SwiGLU", 3 * n * f, func(c *CPU) { c.SwiGLU(y, gu, n, f) }},
 		{"SwiGLUBackward", 6 * n * f, func(c *CPU) { c.SwiGLUBackward(z, y, y, gu, n, f) }},

@@ -82,22 +82,24 @@ var pointwiseCases = []pointwiseCase{
 		return [][]float64{y, r}
 	}, true},
 	{"RMSNormBackward", func(c *CPU, p *problem) [][]float32 {
-		c.RMSNormBackward(p.z, nil, p.v, p.y, p.x, p.w, p.r, p.n, p.d)
-		return [][]float32{p.nd(p.z), p.v}
+		h := make([]float32, p.n*p.d)
+		c.RMSNormBackward(p.z, p.v, h, p.y, p.x, p.w, p.r, p.n, p.d)
+		return [][]float32{p.nd(p.z), p.v, h}
 	}, func(p *problem) [][]float64 {
-		dx, dw := doubles(p.nd(p.z)), doubles(p.v)
+		dx, dw, h := doubles(p.nd(p.z)), doubles(p.v), make([]float64, p.n*p.d)
 		for i := range p.n {
 			r, mean := float64(p.r[i]), 0.0
 			for j, a := range row(p.x, i, p.d) {
 				gx := float64(p.y[i*p.d+j]) * float64(a)
 				mean += gx * float64(p.w[j]) / float64(p.d)
 				dw[j] += gx * r
+				h[i*p.d+j] = float64(a) * r * float64(p.w[j])
 			}
 			for j, a := range row(p.x, i, p.d) {
 				dx[i*p.d+j] += r * (float64(p.y[i*p.d+j])*float64(p.w[j]) - float64(a)*r*r*mean)
 			}
 		}
-		return [][]float64{dx, dw}
+		return [][]float64{dx, dw, h}
 	}, false},
 	{"SwiGLU", func(c *CPU, p *problem) [][]float32 {
 		c.SwiGLU(p.y, p.x, p.n, p.d)
@@ -458,7 +460,7 @@ func TestWeightGradientsAddUp(t *testing.T) {
 			for _, part := range parts {
 				lo, hi := part[0], part[1]
 				y, x := p.y[lo*d:hi*d], p.x[lo*d:hi*d]
-				c.RMSNormBackward(make([]float32, n*d), nil, norm, y, x, p.w, p.r[lo:hi], hi-lo, d)
+				c.RMSNormBackward(make([]float32, n*d), norm, nil, y, x, p.w, p.r[lo:hi], hi-lo, d)
 				c.MulVecBackwardWeight(mul, y, x, hi-lo, d)
 				c.EmbedBackward(embed, y, p.tokens[lo:hi], d)
 			}
@@ -479,7 +481,7 @@ func TestPointwiseDoesNotAllocate(t *testing.T) {
 		adam := &AdamW{}
 		kernels := func() {
 			c.RMSNorm(p.y, p.r, p.x, p.w, p.n, p.d, 1e-5)
-			c.RMSNormBackward(p.z, nil, p.v, p.y, p.x, p.w, p.r, p.n, p.d)
+			c.RMSNormBackward(p.z, p.v, nil, p.y, p.x, p.w, p.r, p.n, p.d)
 			c.RoPE(p.x, table, p.rows, 2, 32, 64, false)
 			c.SwiGLU(p.y, p.x, p.n, p.d)
 			c.SwiGLUBackward(p.z, p.y, p.y, p.x, p.n, p.d)

@@ -30,7 +30,9 @@ var vectorOps = []vectorOp{
 	{"dnorm", inRows(func(l Level, v [][]float32, rows, d int) {
 		l.dnorm(v[0][:rows*d], v[1][:rows*d], v[2][:rows*d], v[3][:d], v[4][:rows])
 	})},
-	{"dnormWeight", inRows(func(l Level, v [][]float32, rows, d int) { l.dnormWeight(v[0][:d], v[1][:rows*d], v[2][:rows*d], v[3][:rows]) })},
+	{"dnormWeight", inRows(func(l Level, v [][]float32, rows, d int) {
+		l.dnormWeight(v[0][:d], v[1][:rows*d], v[2][:rows*d], v[3][:rows])
+	})},
 	{"swiglu", func(l Level, v [][]float32) float64 { l.swiglu(v[0], v[1], v[2]); return 0 }},
 	{"dswiglu", func(l Level, v [][]float32) float64 { l.dswiglu(v[0], v[1], v[5], v[2], v[3], v[4]); return 0 }},
 	{"dswiglu in place", func(l Level, v [][]float32) float64 { l.dswiglu(v[0], v[1], v[2], v[2], v[0], v[1]); return 0 }},

@@ -95,7 +95,7 @@ func (m *Model) Backward(t *Tape, grads []float32, norm Norm, l *Losses) {
 	l.CE, l.Targets = sum/float64(norm.Targets), targets
 	l.Total = l.CE
 	t.routerLosses(l, norm)
-	m.cpu.RMSNormBackward(dx, nil, m.Layout.norm.of(grads), dnorm, t.out, m.Layout.norm.of(m.W), t.rstd, n, d)
+	m.cpu.RMSNormBackward(dx, m.Layout.norm.of(grads), nil, dnorm, t.out, m.Layout.norm.of(m.W), t.rstd, n, d)
 	g := t.gradient(grads, norm)
 	g.segments(dx)
 	m.cpu.EmbedBackward(m.Layout.embed.of(grads), dx, t.batch.Tokens, d)

@@ -195,28 +195,40 @@ func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
 	t.f.release(entry)
 }
 
+// backwardRows is how many rows go through a product and what follows it at once: few enough that the next finds them in a cache. Corrections of low rank
+// see all rows.
+const backwardRows = 512
+
+func (g *gradient) rowsAtOnce(n int) int {
+	if g.t.m.rounds() {
+		return min(n, backwardRows)
+	}
+	return n
+}
+
 // ffn adds to dx[m,d], the gradient of the layer's output, what flows back through the FFN: then it is the gradient of lt.mid.
 func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n int) {
 	t, m, c := g.t, g.t.m, g.t.m.Config
 	d, f := c.HiddenSize, c.IntermediateSize
-	dy, dact, act := g.operand(dx), t.f.get(n*f), operand{}
-	dgu := operand{lt.gu, m.rounds()} // its values are not needed again
-	m.linearBackwardInput(dact, dy, w.down, n, f, d)
+	act, dgu := operand{t.f.get(n * m.keptWidth(f)), m.rounds()}, operand{lt.gu, m.rounds()} // the values of gu are not needed again
+	dy, at := g.operand(dx), t.f.mark()
 	if m.rounds() {
-		act = operand{t.f.get(n * m.keptWidth(f)), true}
-		m.cpu.SwiGLUBackwardBF16(act.rows, dgu.rows, dact, lt.gu, n, f)
+		step := g.rowsAtOnce(n)
+		dact := t.f.get(step * f)
+		for lo := 0; lo < n; lo += step {
+			rows, gu := min(step, n-lo), dgu.from(lo, 2*f).rows
+			m.linearBackwardInput(dact, dy.from(lo, d), w.down, rows, f, d)
+			m.cpu.SwiGLUBackwardBF16(act.from(lo, f).rows, gu, dact, gu, rows, f)
+		}
 	} else {
+		dact := act.rows // nor are these
+		m.linearBackwardInput(dact, dy, w.down, n, f, d)
 		g.loraOfDown(l, lt, dact, dx, n)
-		act.rows = dact // nor are these
 		m.cpu.SwiGLUBackward(dgu.rows, act.rows, dact, lt.gu, n, f)
 	}
+	t.f.release(at)
 	m.linearBackwardWeight(g.w, dy, act, w.down, n, f, d)
-	h, dh := t.normed(lt.rstd2, lt.mid, w.postNorm, n), t.f.get(n*d)
-	m.linearBackwardInput(dh, dgu, w.gateUp, n, d, 2*f)
-	m.linearBackwardWeight(g.w, dgu, h, w.gateUp, n, d, 2*f)
-	g.lora(l, "gate_proj", dh, dgu.rows, h.rows, n, 2*f, 0)
-	g.lora(l, "up_proj", dh, dgu.rows, h.rows, n, 2*f, f)
-	m.cpu.RMSNormBackward(dx, g.half, w.postNorm.of(g.w), dh, lt.mid, w.postNorm.of(m.W), lt.rstd2, n, d)
+	g.normed(l, normedProduct{lt.mid, lt.rstd2, w.postNorm, w.gateUp, 2 * f, [3]corrected{{"gate_proj", 0}, {"up_proj", f}}}, dx, dgu, n)
 }
 
 // attention adds to dx[m,d], the gradient of lt.mid, what flows back through attention: then it is the gradient of lt.x.
@@ -237,16 +249,44 @@ func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans,
 	} else {
 		m.cpu.RoPE(dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
 	}
-	h, dh := t.normed(lt.rstd1, lt.x, w.inputNorm, n), t.f.get(n*d)
-	qkv := span{w.qkv.off, width * d}
-	m.linearBackwardInput(dh, dp, qkv, n, d, width)
-	m.linearBackwardWeight(g.w, dp, h, qkv, n, d, width)
-	g.lora(l, "q_proj", dh, dqkv, h.rows, n, width, 0)
+	corrections := [3]corrected{{"q_proj", 0}}
 	if l.KV != KVRead {
-		g.lora(l, "k_proj", dh, dqkv, h.rows, n, width, q)
-		g.lora(l, "v_proj", dh, dqkv, h.rows, n, width, q+c.KVDim())
+		corrections[1], corrections[2] = corrected{"k_proj", q}, corrected{"v_proj", q + c.KVDim()}
 	}
-	m.cpu.RMSNormBackward(dx, g.half, w.inputNorm.of(g.w), dh, lt.x, w.inputNorm.of(m.W), lt.rstd1, n, d)
+	g.normed(l, normedProduct{lt.x, lt.rstd1, w.inputNorm, span{w.qkv.off, width * d}, width, corrections}, dx, dp, n)
+}
+
+// normedProduct is the product of the norm of x with a matrix w[width,d].
+type normedProduct struct {
+	x, rstd   []float32
+	norm, w   span
+	width     int
+	corrected [3]corrected
+}
+
+// corrected is a projection that may have a correction of low rank, and its first column; without a name it is none.
+type corrected struct {
+	target string
+	col    int
+}
+
+// normed takes dy[n,width], the gradient of a product's output, back to what was normed: it adds to dx[n,d].
+func (g *gradient) normed(l *Layer, p normedProduct, dx []float32, dy operand, n int) {
+	t, m, d := g.t, g.t.m, g.t.m.Config.HiddenSize
+	h, step := operand{t.f.get(n * m.keptWidth(d)), m.rounds()}, g.rowsAtOnce(n)
+	dh := t.f.get(step * d)
+	for lo := 0; lo < n; lo += step {
+		rows := min(step, n-lo)
+		dx, x, rstd := dx[lo*d:], p.x[lo*d:], p.rstd[lo:]
+		m.linearBackwardInput(dh, dy.from(lo, p.width), p.w, rows, d, p.width)
+		g.loraOfNormed(l, &p, dh, dy.rows, n)
+		if m.rounds() {
+			m.cpu.RMSNormBackwardBF16(dx, operand{g.half, true}.from(lo, d).rows, p.norm.of(g.w), h.from(lo, d).rows, dh, x, p.norm.of(m.W), rstd, rows, d)
+		} else {
+			m.cpu.RMSNormBackward(dx, p.norm.of(g.w), h.rows, dh, x, p.norm.of(m.W), rstd, rows, d)
+		}
+	}
+	m.linearBackwardWeight(g.w, dy, h, p.w, n, d, p.width)
 }
 
 // keys runs attention backward into dqkv [m,width], and returns how many of its heads RoPE turned. The gradients of keys that later

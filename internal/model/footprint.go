@@ -223,20 +223,26 @@ func (f *footprint) layerTape(l *Layer) float64 {
 // layerBackward is what the backward of a layer of m rows takes for itself.
 func (f *footprint) layerBackward(l *Layer, m float64) float64 {
 	c, d, ffn := f.c, float64(f.c.HiddenSize), float64(f.c.IntermediateSize)
-	dense := 2*d + ffn + f.rounded(ffn)
+	normed := m * 2 * d // h, dh
+	dense := m*ffn + normed
+	if f.rounds {
+		step := min(m, backwardRows)
+		normed = m*d/2 + step*d
+		dense = m*(d+ffn)/2 + max(step*ffn, normed) // the gradient as an operand, act; dact or the others
+	}
 	if c.MoE != nil {
 		experts, k := float64(c.MoE.NumExperts), float64(c.MoE.ExpertsPerToken)
-		dense = 2*d + k + 2*experts + k*(3*d+ffn+2)/experts
+		dense = m * (2*d + k + 2*experts + k*(3*d+ffn+2)/experts)
 	}
-	attention := m * (2*d + f.rounded(f.width(l)) + float64(c.QueryDim()) + f.width(l))
+	attention := m*(f.rounded(f.width(l)+d)+float64(c.QueryDim())+f.width(l)) + normed
 	if l.KV == KVUpdate {
 		attention += f.n * 2 * float64(c.KVDim())
 	}
-	most := max(m*dense, attention)
+	most := max(dense, attention)
 	if l.Recursion >= 0 && c.Recursion.LoRA != nil {
 		for _, target := range c.Recursion.LoRA.Targets {
 			_, out := c.projection(target)
-			beside := max(m*dense, attention)
+			beside := max(dense, attention)
 			if target == "down_proj" { // before the norm is computed again
 				beside = m * 2 * ffn
 			}

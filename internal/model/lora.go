@@ -53,6 +53,19 @@ func (g *gradient) lora(l *Layer, target string, dx, dy, x []float32, n, stride,
 	t.f.release(at)
 }
 
+// loraOfNormed is lora for the projections of what was normed, which is computed again for it.
+func (g *gradient) loraOfNormed(l *Layer, p *normedProduct, dh, dy []float32, n int) {
+	if l.Recursion < 0 || g.t.m.Config.Recursion.LoRA == nil {
+		return
+	}
+	at := g.t.f.mark()
+	h := g.t.normed(p.rstd, p.x, p.norm, n)
+	for _, c := range p.corrected {
+		g.lora(l, c.target, dh, dy, h.rows, n, p.width, c.col)
+	}
+	g.t.f.release(at)
+}
+
 // loraOfDown is lora for down_proj, whose input is computed again for it.
 func (g *gradient) loraOfDown(l *Layer, lt *layerTape, dact, dx []float32, n int) {
 	t, c := g.t, g.t.m.Config

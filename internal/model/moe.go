@@ -139,7 +139,7 @@ func (g *gradient) mixture(lt *layerTape, w *layerSpans, dx []float32, n int) {
 	}
 	m.cpu.LinearBackwardWeight(w.router.of(g.w), dlogit, h, n, d, experts)
 	m.cpu.LinearBackwardInput(dh, dlogit, w.router.of(m.W), n, d, experts, true)
-	m.cpu.RMSNormBackward(dx, nil, w.postNorm.of(g.w), dh, lt.mid, w.postNorm.of(m.W), lt.rstd2, n, d)
+	m.cpu.RMSNormBackward(dx, w.postNorm.of(g.w), nil, dh, lt.mid, w.postNorm.of(m.W), lt.rstd2, n, d)
 }
 
 // expertFFN takes the gradient dx of the layer's output through one expert, into dh and dweight.
