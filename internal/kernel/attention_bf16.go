@@ -168,15 +168,20 @@ func pairRow(dst []float32, step int, low, high []float32, e int) {
 	}
 }
 
-// bf16Multiply computes c[m, 32] (+)= a[m, k]·b[k, 32] in words of two values. Rows of c lie ldc apart, those of a lda. With cols, a is [k, m].
-func bf16Multiply(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, cols, acc bool) {
-	across := lda
-	if cols {
-		across = 1
-	}
+// bf16Multiply computes c[m, 32] (+)= a[m, k]·b[k, 32] in words of two values. Rows of c lie ldc apart, those of a lda.
+func bf16Multiply(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, acc bool) {
 	for i := 0; i < m; {
 		rows := AVX512BF16.tile(m - i)
-		AVX512BF16.gemm(rows, cols, &c[i*ldc], 4*ldc, &a[i*across], 4*lda, &b[0], k, acc)
+		AVX512BF16.gemm(rows, &c[i*ldc], 4*ldc, &a[i*lda], 4*lda, &b[0], k, acc)
+		i += rows
+	}
+}
+
+// bf16Outer adds a[k, m]ᵀ·b[k, 32] to c[m, 32] in words of two values. Rows of a lie lda apart.
+func bf16Outer(c, a []float32, lda int, b []float32, m, k int) {
+	for i := 0; i < m; {
+		rows := AVX512BF16.tile(m - i)
+		AVX512BF16.outer(rows, &c[i*bf16Lanes], 4*bf16Lanes, &a[i], 4*lda, &b[0], 4*bf16Lanes, k, &a[i], 4*lda)
 		i += rows
 	}
 }
@@ -210,12 +215,12 @@ func (t *attentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, b queryBl
 			if n <= 0 {
 				continue
 			}
-			bf16Multiply(u.s, bf16Lanes, key, h.words, u.qT[i*size:], n, h.words, false, false)
+			bf16Multiply(u.s, bf16Lanes, key, h.words, u.qT[i*size:], n, h.words, false)
 			attnSoftmaxBF16(&u.pairs[0], &u.s[0], &p.m[0], &p.l[0], &p.shrink[0], &p.limit[0], base, n, p.seen(base, n))
 			if base > 0 {
 				attnScaleLanes(&p.oT[0], &p.shrink[0], e)
 			}
-			bf16Multiply(p.oT, bf16Lanes, value, 2*h.pad, u.pairs, e, even(n)/2, true, true)
+			bf16Outer(p.oT, value, 2*h.pad, u.pairs, e, even(n)/2)
 		}
 	}
 	for i := range panels {
@@ -240,8 +245,8 @@ func (t *dattentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, dk, dv [
 		}
 		for j := 0; j < h.pad; j += bf16Lanes {
 			at, panel := base*h.pad+j, j*depth
-			bf16Multiply(dv[at:], h.pad, u.p, depth, u.dPanel[panel:], n, depth, false, true)
-			bf16Multiply(dk[at:], h.pad, u.ds, depth, u.qPanel[panel:], n, depth, false, true)
+			bf16Multiply(dv[at:], h.pad, u.p, depth, u.dPanel[panel:], n, depth, true)
+			bf16Multiply(dk[at:], h.pad, u.ds, depth, u.qPanel[panel:], n, depth, true)
 		}
 	}
 	for i := range panels {
@@ -288,8 +293,8 @@ func (t *dattentionTask) stepBF16(s *attentionScratch, u *bf16Scratch, p *queryP
 	if seen == 0 {
 		return
 	}
-	bf16Multiply(u.s, bf16Lanes, h.from(h.k, g, at, h.words), h.words, u.qT[i*size:], seen, h.words, false, false)
-	bf16Multiply(u.dp, bf16Lanes, h.from(h.v, g, at, h.words), h.words, u.doT[i*size:], seen, h.words, false, false)
+	bf16Multiply(u.s, bf16Lanes, h.from(h.k, g, at, h.words), h.words, u.qT[i*size:], seen, h.words, false)
+	bf16Multiply(u.dp, bf16Lanes, h.from(h.v, g, at, h.words), h.words, u.doT[i*size:], seen, h.words, false)
 	attnSoftmaxBackwardBF16(&u.p[i*half], &u.ds[i*half], &u.pairs[0], 4*stride, &u.s[0], &u.dp[0], &p.lse[0], &p.delta[0], &p.limit[0], base, seen, p.seen(base, seen))
-	bf16Multiply(p.dqT, bf16Lanes, h.from(h.kPairs, g, at, h.pad), 2*h.pad, u.pairs, e, even(seen)/2, true, true)
+	bf16Outer(p.dqT, h.from(h.kPairs, g, at, h.pad), 2*h.pad, u.pairs, e, even(seen)/2)
 }

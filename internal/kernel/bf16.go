@@ -96,7 +96,7 @@ func (c *CPU) rowsProduct(dst, x []float32, w *Packed, n, in, out int, acc bool)
 		*t = bf16Task{}
 		return
 	}
-	c.multiply(AVX512BF16, dst, out, operandA{x, even(in) / 2, false}, w.panels, n, out, even(in)/2, acc)
+	c.multiply(AVX512BF16, dst, out, x, even(in)/2, w.panels, n, out, even(in)/2, acc)
 }
 
 // LinearBackwardWeightBF16 is LinearBackwardWeight with dy and x rounded to bfloat16. Here the first of each pair of rows goes first, so each element
@@ -112,7 +112,7 @@ func (c *CPU) LinearBackwardWeightBF16Rows(dw, dy, x []float32, n, in, out int) 
 	c.weightProduct(dw, dy, x, n, in, out)
 }
 
-// weightProduct adds dyᵀ·x to dw. It goes through the rows and through out in parts, so that what is packed of both stays in the outer cache.
+// weightProduct adds dyᵀ·x to dw.
 func (c *CPU) weightProduct(dw, dy, x []float32, n, in, out int) {
 	if n == 0 || in == 0 || out == 0 {
 		return
@@ -121,20 +121,7 @@ func (c *CPU) weightProduct(dw, dy, x []float32, n, in, out int) {
 		c.transposedGeneric(dw, dy, x, n, in, out)
 		return
 	}
-	w, tile := AVX512BF16.panel(), AVX512BF16.tallest()
-	for p := 0; p < n; p += 2 * partK {
-		k := min(2*partK, n-p)
-		pairs := even(k) / 2
-		c.task.packed = grow(c.task.packed, (in+w-1)/w*w*pairs)
-		c.packPairs(c.task.packed, halves(x)[p*even(in):], even(in), w, in, k)
-		rows := max(partN/pairs/tile, 1) * tile
-		for i := 0; i < out; i += rows {
-			m := min(rows, out-i)
-			c.task.packedA = grow(c.task.packedA, (m+tile-1)/tile*tile*pairs)
-			c.packPairs(c.task.packedA, halves(dy)[p*even(out)+i:], even(out), tile, m, k)
-			c.multiply(AVX512BF16, dw[i*in:], in, operandA{c.task.packedA, tile, true}, c.task.packed, m, in, pairs, true)
-		}
-	}
+	c.outerProducts(AVX512BF16, dw, outerRows{dy, true, Words(out), n, out}, outerRows{x, true, Words(in), n, in})
 }
 
 // packPart is rows of a weight that are rounded ahead of the panels they fill.
@@ -151,9 +138,9 @@ func (c *CPU) PackBF16(p *Packed, w []float32, in, out int) *Packed {
 	}
 	pairs := even(in) / 2
 	p.panels = grow(p.panels, AVX512BF16.packedLen(out, pairs))
+	c.task.packedA = grow(c.task.packedA, words(min(out, packPart), in))
 	for j := 0; j < out; j += packPart {
 		n := min(packPart, out-j)
-		c.task.packedA = grow(c.task.packedA, n*pairs)
 		c.roundPairs(c.task.packedA, w[j*in:], n, in)
 		c.pack(p.panels[j*pairs:], operandB{c.task.packedA, pairs, true}, n, pairs)
 	}
@@ -226,16 +213,6 @@ func (t *roundPairsTask) Do(_, lo, hi int) {
 	}
 }
 
-// packPairs writes src[k,n], whose rows lie ld values apart, in panels [n/w][even(k)/2][w] of words that hold two rows each, the first one in the upper half;
-// the last panel is filled up with zeros.
-func (c *CPU) packPairs(dst []float32, src []BF16, ld, w, n, k int) {
-	defer c.profile.packed(c.Start())
-	t := &c.task.pairs
-	*t = pairTask{dst, src, halves(c.zeros(n)), ld, w, n, k}
-	c.pool.Run(even(k)/2, pairGrain(n), t)
-	*t = pairTask{}
-}
-
 // pairGrain is how many pairs of rows of n values a worker takes: neighbours share cache lines.
 func pairGrain(n int) int { return max(32, 16384/n) }
 
@@ -245,32 +222,6 @@ func (c *CPU) zeros(n int) []float32 {
 		c.task.zero = make([]float32, n)
 	}
 	return c.task.zero[:n]
-}
-
-type pairTask struct {
-	dst       []float32
-	src, zero []BF16
-	ld        int
-	w, n, k   int
-}
-
-func (t *pairTask) Do(_, lo, hi int) {
-	pairs, whole := even(t.k)/2, t.n/t.w
-	for p := lo; p < hi; p++ {
-		high, low := t.src[2*p*t.ld:][:t.n], t.zero
-		if 2*p+1 < t.k {
-			low = t.src[(2*p+1)*t.ld:][:t.n]
-		}
-		if whole > 0 {
-			zipBlocks(t.w, t.dst[p*t.w:], pairs*t.w, low, high, whole)
-		}
-		if at := whole * t.w; at < t.n { // the last columns, by way of full blocks
-			var a, b [32]BF16
-			copy(a[:], low[at:])
-			copy(b[:], high[at:])
-			zipBlocks(t.w, t.dst[(whole*pairs+p)*t.w:], 0, a[:], b[:], 1)
-		}
-	}
 }
 
 // roundPanelTask writes w[out,in] in panels of words that hold two rows each, the first one in the lower half.

@@ -12,15 +12,11 @@ func bf16Round(dst *uint16, src *float32, n int)
 //go:noescape
 func bf16Pairs32(dst *float32, step int, low *float32, high *float32, blocks int)
 
-// bf16Zip14 writes blocks of 14 words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half.
+// bf16Zip writes words of cols columns of pairs of rows, in blocks of 32, step bytes apart, the last one filled up with zeros: word j holds low[j] in its lower half
+// and high[j] in its upper half. Pairs lie ld bytes apart, and their words ldd.
 //
 //go:noescape
-func bf16Zip14(dst *float32, step int, low *uint16, high *uint16, blocks int)
-
-// bf16Zip32 writes blocks of 32 words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half.
-//
-//go:noescape
-func bf16Zip32(dst *float32, step int, low *uint16, high *uint16, blocks int)
+func bf16Zip(dst *float32, ldd int, step int, low *uint16, high *uint16, ld int, pairs int, cols int)
 
 // bf16Norm computes y = (x·rstd)∘w of each row; rows of y hold an even number of values.
 //

@@ -103,60 +103,102 @@ DATA bf16Pairs32index<>+56(SB)/4, $0x001e000e
 DATA bf16Pairs32index<>+60(SB)/4, $0x001f000f
 GLOBL bf16Pairs32index<>(SB), RODATA|NOPTR, $64
 
-// func bf16Zip14(dst *float32, step int, low *uint16, high *uint16, blocks int)
+// func bf16Zip(dst *float32, ldd int, step int, low *uint16, high *uint16, ld int, pairs int, cols int)
 // Requires: AVX, AVX512BW, AVX512F, BMI2
-TEXT ·bf16Zip14(SB), NOSPLIT, $0-40
-	MOVQ  dst+0(FP), AX
-	MOVQ  step+8(FP), CX
-	MOVQ  low+16(FP), DX
-	MOVQ  high+24(FP), BX
-	MOVQ  blocks+32(FP), SI
-	MOVQ  $0x0000000e, DI
-	MOVQ  $-1, R8
-	BZHIQ DI, R8, R8
-	KMOVQ R8, K1
+TEXT ·bf16Zip(SB), NOSPLIT, $0-64
+	MOVQ      dst+0(FP), AX
+	MOVQ      ldd+8(FP), CX
+	MOVQ      step+16(FP), DX
+	MOVQ      low+24(FP), BX
+	MOVQ      high+32(FP), SI
+	MOVQ      ld+40(FP), DI
+	MOVQ      pairs+48(FP), R8
+	MOVQ      cols+56(FP), R9
+	VMOVDQU32 bf16Zip0<>+0(SB), Z0
+	VMOVDQU32 bf16Zip1<>+0(SB), Z1
+	MOVQ      R9, R10
+	ANDQ      $0x1f, R10
+	MOVQ      $-1, R11
+	BZHIQ     R10, R11, R11
+	KMOVQ     R11, K1
+
+pair:
+	MOVQ BX, R10
+	MOVQ SI, R11
+	MOVQ AX, R12
+	MOVQ R9, R13
+	SUBQ $0x20, R13
+	JL   tail
 
 block:
-	VPMOVZXWD.Z (DX), K1, Z0
-	VPMOVZXWD.Z (BX), K1, Z1
-	VPSLLD      $0x10, Z1, Z1
-	VPORD       Z0, Z1, Z0
-	VMOVDQU32   Z0, K1, (AX)
-	ADDQ        $0x0000001c, DX
-	ADDQ        $0x0000001c, BX
-	ADDQ        CX, AX
-	DECQ        SI
-	JNZ         block
+	VMOVDQU16 (R10), Z2
+	VMOVDQU16 (R11), Z3
+	VMOVDQU32 Z2, Z4
+	VPERMT2W  Z3, Z0, Z4
+	VPERMT2W  Z3, Z1, Z2
+	VMOVDQU32 Z4, (R12)
+	VMOVDQU32 Z2, 64(R12)
+	ADDQ      $0x40, R10
+	ADDQ      $0x40, R11
+	ADDQ      DX, R12
+	SUBQ      $0x20, R13
+	JGE       block
+
+tail:
+	CMPQ        R13, $-32
+	JE          next
+	VMOVDQU16.Z (R10), K1, Z2
+	VMOVDQU16.Z (R11), K1, Z3
+	VMOVDQU32   Z2, Z4
+	VPERMT2W    Z3, Z0, Z4
+	VPERMT2W    Z3, Z1, Z2
+	VMOVDQU32   Z4, (R12)
+	VMOVDQU32   Z2, 64(R12)
+
+next:
+	ADDQ DI, BX
+	ADDQ DI, SI
+	ADDQ CX, AX
+	DECQ R8
+	JNZ  pair
 	VZEROUPPER
 	RET
 
-// func bf16Zip32(dst *float32, step int, low *uint16, high *uint16, blocks int)
-// Requires: AVX, AVX512F
-TEXT ·bf16Zip32(SB), NOSPLIT, $0-40
-	MOVQ dst+0(FP), AX
-	MOVQ step+8(FP), CX
-	MOVQ low+16(FP), DX
-	MOVQ high+24(FP), BX
-	MOVQ blocks+32(FP), SI
+DATA bf16Zip0<>+0(SB)/4, $0x00200000
+DATA bf16Zip0<>+4(SB)/4, $0x00210001
+DATA bf16Zip0<>+8(SB)/4, $0x00220002
+DATA bf16Zip0<>+12(SB)/4, $0x00230003
+DATA bf16Zip0<>+16(SB)/4, $0x00240004
+DATA bf16Zip0<>+20(SB)/4, $0x00250005
+DATA bf16Zip0<>+24(SB)/4, $0x00260006
+DATA bf16Zip0<>+28(SB)/4, $0x00270007
+DATA bf16Zip0<>+32(SB)/4, $0x00280008
+DATA bf16Zip0<>+36(SB)/4, $0x00290009
+DATA bf16Zip0<>+40(SB)/4, $0x002a000a
+DATA bf16Zip0<>+44(SB)/4, $0x002b000b
+DATA bf16Zip0<>+48(SB)/4, $0x002c000c
+DATA bf16Zip0<>+52(SB)/4, $0x002d000d
+DATA bf16Zip0<>+56(SB)/4, $0x002e000e
+DATA bf16Zip0<>+60(SB)/4, $0x002f000f
+GLOBL bf16Zip0<>(SB), RODATA|NOPTR, $64
 
-block:
-	VPMOVZXWD (DX), Z0
-	VPMOVZXWD (BX), Z1
-	VPSLLD    $0x10, Z1, Z1
-	VPORD     Z0, Z1, Z0
-	VMOVDQU32 Z0, (AX)
-	VPMOVZXWD 32(DX), Z0
-	VPMOVZXWD 32(BX), Z1
-	VPSLLD    $0x10, Z1, Z1
-	VPORD     Z0, Z1, Z0
-	VMOVDQU32 Z0, 64(AX)
-	ADDQ      $0x00000040, DX
-	ADDQ      $0x00000040, BX
-	ADDQ      CX, AX
-	DECQ      SI
-	JNZ       block
-	VZEROUPPER
-	RET
+DATA bf16Zip1<>+0(SB)/4, $0x00300010
+DATA bf16Zip1<>+4(SB)/4, $0x00310011
+DATA bf16Zip1<>+8(SB)/4, $0x00320012
+DATA bf16Zip1<>+12(SB)/4, $0x00330013
+DATA bf16Zip1<>+16(SB)/4, $0x00340014
+DATA bf16Zip1<>+20(SB)/4, $0x00350015
+DATA bf16Zip1<>+24(SB)/4, $0x00360016
+DATA bf16Zip1<>+28(SB)/4, $0x00370017
+DATA bf16Zip1<>+32(SB)/4, $0x00380018
+DATA bf16Zip1<>+36(SB)/4, $0x00390019
+DATA bf16Zip1<>+40(SB)/4, $0x003a001a
+DATA bf16Zip1<>+44(SB)/4, $0x003b001b
+DATA bf16Zip1<>+48(SB)/4, $0x003c001c
+DATA bf16Zip1<>+52(SB)/4, $0x003d001d
+DATA bf16Zip1<>+56(SB)/4, $0x003e001e
+DATA bf16Zip1<>+60(SB)/4, $0x003f001f
+GLOBL bf16Zip1<>(SB), RODATA|NOPTR, $64
 
 // func bf16Norm(y *uint16, rstd *float32, x *float32, w *float32, rows int, d int)
 // Requires: AVX, AVX512BW, AVX512F, BMI2

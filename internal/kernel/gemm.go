@@ -14,7 +14,6 @@ const (
 	blockK = 576     // of k: a panel of b stays in the inner caches, with the rows of a that meet it
 	blockN = 576     // columns of a task
 	partN  = 1 << 21 // values of an operand that are packed at once
-	partK  = 1024    // rows of a gradient of weights that are packed at once
 	align  = 16      // values of a cache line
 
 	aliasing = 1024 // values: rows so far apart, or a multiple of it, share few places of a cache and drive each other out
@@ -35,15 +34,8 @@ func (b operandB) from(p, j int) operandB {
 	return operandB{b.data[p*b.ld+j:], b.ld, b.transposed}
 }
 
-// operandA says how a[m,k] lies: a(i,p) at i·ld+p, or packed in blocks of a task's rows, [m/ld][k][ld].
-type operandA struct {
-	data   []float32
-	ld     int
-	packed bool
-}
-
 // product computes c[m,n] (+)= a[m,k]·b[k,n].
-func (c *CPU) product(dst []float32, a operandA, b operandB, m, n, k int, acc bool) {
+func (c *CPU) product(dst, a []float32, b operandB, m, n, k int, acc bool) {
 	if m == 0 || n == 0 || k == 0 {
 		return
 	}
@@ -53,7 +45,7 @@ func (c *CPU) product(dst []float32, a operandA, b operandB, m, n, k int, acc bo
 		for p := 0; p < k; p += depth {
 			nj, kp := min(cols, n-j), min(depth, k-p)
 			c.pack(c.task.packed, b.from(p, j), nj, kp)
-			c.multiply(c.level, dst[j:], n, operandA{a.data[p:], a.ld, a.packed}, c.task.packed, m, nj, kp, acc || p > 0)
+			c.multiply(c.level, dst[j:], n, a[p:], k, c.task.packed, m, nj, kp, acc || p > 0)
 		}
 	}
 }
@@ -73,24 +65,6 @@ func parts(n, k int) (cols, depth int) {
 func evenly(n, most int) int {
 	count := (n + most - 1) / most
 	return ((n+count-1)/count + 3) &^ 3
-}
-
-// transposedProduct adds aᵀ·b to dst[m,n], with a[k,m] and b[k,n]. It goes through k and m in parts, so that what is packed of both stays in the outer
-// cache.
-func (c *CPU) transposedProduct(dst, a, b []float32, m, n, k int) {
-	tall := c.level.tall()
-	for p := 0; p < k; p += partK {
-		kp := min(partK, k-p)
-		c.task.packed = grow(c.task.packed, c.level.packedLen(n, kp))
-		c.packPlain(c.task.packed, b[p*n:], n, c.level.panel(), n, kp)
-		rows := max(partN/kp/tall, 1) * tall
-		for i := 0; i < m; i += rows {
-			mi := min(rows, m-i)
-			c.task.packedA = grow(c.task.packedA, (mi+tall-1)/tall*tall*kp)
-			c.packPlain(c.task.packedA, a[p*m+i:], m, tall, mi, kp)
-			c.multiply(c.level, dst[i*n:], n, operandA{c.task.packedA, tall, true}, c.task.packed, mi, n, kp, true)
-		}
-	}
 }
 
 // packedLen is how many values the panels of b[k,n] take.
@@ -179,15 +153,15 @@ func packTransposed(dst, src []float32, ld, w, cols, k int) {
 	}
 }
 
-// multiply computes c[m,n] (+)= a[m,k]·b with b packed, by the microkernels of a level. Rows of c lie ldc apart.
-func (c *CPU) multiply(level Level, dst []float32, ldc int, a operandA, packed []float32, m, n, k int, acc bool) {
+// multiply computes c[m,n] (+)= a[m,k]·b with b packed, by the microkernels of a level. Rows of c lie ldc apart, those of a lda.
+func (c *CPU) multiply(level Level, dst []float32, ldc int, a []float32, lda int, packed []float32, m, n, k int, acc bool) {
 	t := &c.task.multiply
-	*t = multiplyTask{dst: dst, ldc: ldc, a: a, packed: packed, m: m, n: n, k: k, acc: acc, level: level}
+	*t = multiplyTask{dst: dst, ldc: ldc, a: a, lda: lda, packed: packed, m: m, n: n, k: k, acc: acc, level: level}
 	t.wide = (evenly(n, blockN) + level.panel() - 1) / level.panel() * level.panel()
 	t.across = (n + t.wide - 1) / t.wide
 	t.tall = level.taskHeight(m, t.across, c.pool.Workers())
 	t.edge = c.edgeTiles()
-	if !a.packed && a.ld%aliasing == 0 && k%align == 0 && m > 1 {
+	if lda%aliasing == 0 && k%align == 0 && m > 1 {
 		t.copied = c.copies()
 	}
 	c.pool.Run((m+t.tall-1)/t.tall*t.across, 1, t)
@@ -220,12 +194,15 @@ func (c *CPU) edgeTiles() []edgeTile {
 	return c.task.edge
 }
 
+// copyLen is how many values a worker lays out at most.
+func (l Level) copyLen() int { return max(l.tall()*(blockK+align), l.outerLen()) }
+
 // copies returns each worker's memory for the rows of a task.
 func (c *CPU) copies() [][]float32 {
 	if c.task.copied == nil {
 		c.task.copied = make([][]float32, c.pool.Workers())
 		for i := range c.task.copied {
-			c.task.copied[i] = grow(nil, c.level.tall()*(blockK+align))
+			c.task.copied[i] = grow(nil, c.level.copyLen())
 		}
 	}
 	return c.task.copied
@@ -237,7 +214,8 @@ type edgeTile [14 * 32]float32
 type multiplyTask struct {
 	dst        []float32
 	ldc        int
-	a          operandA
+	a          []float32
+	lda        int
 	packed     []float32
 	m, n, k    int
 	acc        bool
@@ -263,25 +241,25 @@ func (t *multiplyTask) block(i0, i1, j0, j1, worker int) {
 	}
 	for p := 0; p < t.k; p += depth {
 		k, acc := min(depth, t.k-p), t.acc || p > 0
-		a, first, at := t.a, 0, p
+		a, lda := t.a[i0*t.lda+p:], t.lda
 		if t.copied != nil {
-			a, first, at = operandA{t.copied[worker], k, false}, i0, 0
-			t.level.packRows(&a.data[0], 0, &t.a.data[i0*t.a.ld+p], 4*t.a.ld, i1-i0, 1, k)
+			a, lda = t.copied[worker], k
+			t.level.packRows(&a[0], 0, &t.a[i0*t.lda+p], 4*t.lda, i1-i0, 1, k)
 		}
 		for j := j0; j < j1; j += w {
 			b := &t.packed[j*t.k+p*w]
 			for i := i0; i < i1; {
 				rows := t.level.tile(i1 - i)
-				rowsOfA := &a.data[a.at(i-first, at, t.k)]
+				rowsOfA := &a[(i-i0)*lda]
 				if i+rows < i1 {
 					t.fetch(i+rows, i1, j)
 				} else if j+w < j1 {
 					t.fetch(i0, i1, j+w)
 				}
 				if j+w <= t.n {
-					t.level.gemm(rows, t.a.packed, &t.dst[i*t.ldc+j], 4*t.ldc, rowsOfA, 4*a.ld, b, k, acc)
+					t.level.gemm(rows, &t.dst[i*t.ldc+j], 4*t.ldc, rowsOfA, 4*lda, b, k, acc)
 				} else {
-					t.edgeTile(&t.edge[worker], rows, i, j, rowsOfA, 4*a.ld, b, k, acc)
+					t.edgeTile(&t.edge[worker], rows, i, j, rowsOfA, 4*lda, b, k, acc)
 				}
 				i += rows
 			}
@@ -294,14 +272,6 @@ func (t *multiplyTask) fetch(i, i1, j int) {
 	t.level.prefetch(&t.dst[i*t.ldc+j], min(t.level.tallest(), i1-i), 4*t.ldc, 4*min(t.level.panel(), t.n-j))
 }
 
-// at is where a(i,p) of k lies.
-func (a *operandA) at(i, p, k int) int {
-	if a.packed {
-		return (i/a.ld*k+p)*a.ld + i%a.ld
-	}
-	return i*a.ld + p
-}
-
 // edgeTile computes a tile whose last columns c does not have, by way of a scratch tile.
 func (t *multiplyTask) edgeTile(edge *edgeTile, rows, i, j int, a *float32, lda int, b *float32, k int, acc bool) {
 	w, cols := t.level.panel(), t.n-j
@@ -310,7 +280,7 @@ func (t *multiplyTask) edgeTile(edge *edgeTile, rows, i, j int, a *float32, lda 
 			copy(edge[r*w:r*w+cols], t.dst[(i+r)*t.ldc+j:])
 		}
 	}
-	t.level.gemm(rows, t.a.packed, &edge[0], 4*w, a, lda, b, k, acc)
+	t.level.gemm(rows, &edge[0], 4*w, a, lda, b, k, acc)
 	for r := range rows {
 		copy(t.dst[(i+r)*t.ldc+j:][:cols], edge[r*w:r*w+cols])
 	}
@@ -359,6 +329,6 @@ func (c *CPU) LinearPacked(y, x []float32, w *Packed, n int, acc bool) {
 	}
 	defer c.Done(c.Start(), productWork("linear", n, w.in, w.out))
 	if n > 0 {
-		c.multiply(c.level, y, w.out, operandA{x, w.in, false}, w.panels, n, w.out, w.in, acc)
+		c.multiply(c.level, y, w.out, x, w.in, w.panels, n, w.out, w.in, acc)
 	}
 }

@@ -2,151 +2,151 @@
 
 package kernel
 
-// gemmRows6AVX2 computes a tile of 6 rows and 16 columns.
+// gemm6AVX2 computes a tile of 6 rows and 16 columns.
 //
 //go:noescape
-func gemmRows6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols6AVX2 computes a tile of 6 rows and 16 columns.
+// gemmOuter6AVX2 adds outer products to a tile of 6 rows and 16 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows4AVX2 computes a tile of 4 rows and 16 columns.
+// gemm4AVX2 computes a tile of 4 rows and 16 columns.
 //
 //go:noescape
-func gemmRows4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols4AVX2 computes a tile of 4 rows and 16 columns.
+// gemmOuter4AVX2 adds outer products to a tile of 4 rows and 16 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows2AVX2 computes a tile of 2 rows and 16 columns.
+// gemm2AVX2 computes a tile of 2 rows and 16 columns.
 //
 //go:noescape
-func gemmRows2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols2AVX2 computes a tile of 2 rows and 16 columns.
+// gemmOuter2AVX2 adds outer products to a tile of 2 rows and 16 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows1AVX2 computes a tile of 1 rows and 16 columns.
+// gemm1AVX2 computes a tile of 1 rows and 16 columns.
 //
 //go:noescape
-func gemmRows1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols1AVX2 computes a tile of 1 rows and 16 columns.
+// gemmOuter1AVX2 adds outer products to a tile of 1 rows and 16 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
 // fmaPeakAVX2 does n rounds of 12 independent multiply-adds of 8 lanes.
 func fmaPeakAVX2(n int)
 
-// gemmRows14AVX512 computes a tile of 14 rows and 32 columns.
+// gemm14AVX512 computes a tile of 14 rows and 32 columns.
 //
 //go:noescape
-func gemmRows14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols14AVX512 computes a tile of 14 rows and 32 columns.
+// gemmOuter14AVX512 adds outer products to a tile of 14 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows8AVX512 computes a tile of 8 rows and 32 columns.
+// gemm8AVX512 computes a tile of 8 rows and 32 columns.
 //
 //go:noescape
-func gemmRows8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols8AVX512 computes a tile of 8 rows and 32 columns.
+// gemmOuter8AVX512 adds outer products to a tile of 8 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows4AVX512 computes a tile of 4 rows and 32 columns.
+// gemm4AVX512 computes a tile of 4 rows and 32 columns.
 //
 //go:noescape
-func gemmRows4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols4AVX512 computes a tile of 4 rows and 32 columns.
+// gemmOuter4AVX512 adds outer products to a tile of 4 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows2AVX512 computes a tile of 2 rows and 32 columns.
+// gemm2AVX512 computes a tile of 2 rows and 32 columns.
 //
 //go:noescape
-func gemmRows2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols2AVX512 computes a tile of 2 rows and 32 columns.
+// gemmOuter2AVX512 adds outer products to a tile of 2 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows1AVX512 computes a tile of 1 rows and 32 columns.
+// gemm1AVX512 computes a tile of 1 rows and 32 columns.
 //
 //go:noescape
-func gemmRows1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols1AVX512 computes a tile of 1 rows and 32 columns.
+// gemmOuter1AVX512 adds outer products to a tile of 1 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
 // fmaPeakAVX512 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512(n int)
 
-// gemmRows14AVX512BF16 computes a tile of 14 rows and 32 columns.
+// gemm14AVX512BF16 computes a tile of 14 rows and 32 columns.
 //
 //go:noescape
-func gemmRows14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols14AVX512BF16 computes a tile of 14 rows and 32 columns.
+// gemmOuter14AVX512BF16 adds outer products to a tile of 14 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows8AVX512BF16 computes a tile of 8 rows and 32 columns.
+// gemm8AVX512BF16 computes a tile of 8 rows and 32 columns.
 //
 //go:noescape
-func gemmRows8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols8AVX512BF16 computes a tile of 8 rows and 32 columns.
+// gemmOuter8AVX512BF16 adds outer products to a tile of 8 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows4AVX512BF16 computes a tile of 4 rows and 32 columns.
+// gemm4AVX512BF16 computes a tile of 4 rows and 32 columns.
 //
 //go:noescape
-func gemmRows4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols4AVX512BF16 computes a tile of 4 rows and 32 columns.
+// gemmOuter4AVX512BF16 adds outer products to a tile of 4 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows2AVX512BF16 computes a tile of 2 rows and 32 columns.
+// gemm2AVX512BF16 computes a tile of 2 rows and 32 columns.
 //
 //go:noescape
-func gemmRows2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols2AVX512BF16 computes a tile of 2 rows and 32 columns.
+// gemmOuter2AVX512BF16 adds outer products to a tile of 2 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemmRows1AVX512BF16 computes a tile of 1 rows and 32 columns.
+// gemm1AVX512BF16 computes a tile of 1 rows and 32 columns.
 //
 //go:noescape
-func gemmRows1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
 
-// gemmCols1AVX512BF16 computes a tile of 1 rows and 32 columns.
+// gemmOuter1AVX512BF16 adds outer products to a tile of 1 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
-func gemmCols1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemmOuter1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
 // fmaPeakAVX512BF16 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512BF16(n int)

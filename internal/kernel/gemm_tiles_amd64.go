@@ -54,98 +54,120 @@ func (l Level) tile(rows int) int {
 }
 
 // gemm runs the microkernel of a height.
-func (l Level) gemm(rows int, cols bool, c *float32, ldc int, a *float32, lda int, b *float32, k int, accumulate bool) {
+func (l Level) gemm(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k int, accumulate bool) {
 	acc := 0
 	if accumulate {
 		acc = 1
 	}
 	switch l {
 	case AVX512BF16:
-		gemmBF16(rows, cols, c, ldc, a, lda, b, k, acc)
+		gemmBF16(rows, c, ldc, a, lda, b, k, acc)
 	case AVX512:
-		gemm512(rows, cols, c, ldc, a, lda, b, k, acc)
+		gemm512(rows, c, ldc, a, lda, b, k, acc)
 	default:
-		gemm256(rows, cols, c, ldc, a, lda, b, k, acc)
+		gemm256(rows, c, ldc, a, lda, b, k, acc)
 	}
 }
 
-func gemm512(rows int, cols bool, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
-	switch {
-	case rows == 14 && !cols:
-		gemmRows14AVX512(c, ldc, a, lda, b, k, acc)
-	case rows == 14:
-		gemmCols14AVX512(c, ldc, a, lda, b, k, acc)
-	case rows == 8 && !cols:
-		gemmRows8AVX512(c, ldc, a, lda, b, k, acc)
-	case rows == 8:
-		gemmCols8AVX512(c, ldc, a, lda, b, k, acc)
-	case rows == 4 && !cols:
-		gemmRows4AVX512(c, ldc, a, lda, b, k, acc)
-	case rows == 4:
-		gemmCols4AVX512(c, ldc, a, lda, b, k, acc)
-	case rows == 2 && !cols:
-		gemmRows2AVX512(c, ldc, a, lda, b, k, acc)
-	case rows == 2:
-		gemmCols2AVX512(c, ldc, a, lda, b, k, acc)
-	case !cols:
-		gemmRows1AVX512(c, ldc, a, lda, b, k, acc)
+func gemm512(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
+	switch rows {
+	case 14:
+		gemm14AVX512(c, ldc, a, lda, b, k, acc)
+	case 8:
+		gemm8AVX512(c, ldc, a, lda, b, k, acc)
+	case 4:
+		gemm4AVX512(c, ldc, a, lda, b, k, acc)
+	case 2:
+		gemm2AVX512(c, ldc, a, lda, b, k, acc)
 	default:
-		gemmCols1AVX512(c, ldc, a, lda, b, k, acc)
+		gemm1AVX512(c, ldc, a, lda, b, k, acc)
 	}
 }
 
-func gemm256(rows int, cols bool, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
-	switch {
-	case rows == 6 && !cols:
-		gemmRows6AVX2(c, ldc, a, lda, b, k, acc)
-	case rows == 6:
-		gemmCols6AVX2(c, ldc, a, lda, b, k, acc)
-	case rows == 4 && !cols:
-		gemmRows4AVX2(c, ldc, a, lda, b, k, acc)
-	case rows == 4:
-		gemmCols4AVX2(c, ldc, a, lda, b, k, acc)
-	case rows == 2 && !cols:
-		gemmRows2AVX2(c, ldc, a, lda, b, k, acc)
-	case rows == 2:
-		gemmCols2AVX2(c, ldc, a, lda, b, k, acc)
-	case !cols:
-		gemmRows1AVX2(c, ldc, a, lda, b, k, acc)
+func gemm256(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
+	switch rows {
+	case 6:
+		gemm6AVX2(c, ldc, a, lda, b, k, acc)
+	case 4:
+		gemm4AVX2(c, ldc, a, lda, b, k, acc)
+	case 2:
+		gemm2AVX2(c, ldc, a, lda, b, k, acc)
 	default:
-		gemmCols1AVX2(c, ldc, a, lda, b, k, acc)
+		gemm1AVX2(c, ldc, a, lda, b, k, acc)
 	}
 }
 
-func gemmBF16(rows int, cols bool, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
-	switch {
-	case rows == 14 && !cols:
-		gemmRows14AVX512BF16(c, ldc, a, lda, b, k, acc)
-	case rows == 14:
-		gemmCols14AVX512BF16(c, ldc, a, lda, b, k, acc)
-	case rows == 8 && !cols:
-		gemmRows8AVX512BF16(c, ldc, a, lda, b, k, acc)
-	case rows == 8:
-		gemmCols8AVX512BF16(c, ldc, a, lda, b, k, acc)
-	case rows == 4 && !cols:
-		gemmRows4AVX512BF16(c, ldc, a, lda, b, k, acc)
-	case rows == 4:
-		gemmCols4AVX512BF16(c, ldc, a, lda, b, k, acc)
-	case rows == 2 && !cols:
-		gemmRows2AVX512BF16(c, ldc, a, lda, b, k, acc)
-	case rows == 2:
-		gemmCols2AVX512BF16(c, ldc, a, lda, b, k, acc)
-	case !cols:
-		gemmRows1AVX512BF16(c, ldc, a, lda, b, k, acc)
+func gemmBF16(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
+	switch rows {
+	case 14:
+		gemm14AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case 8:
+		gemm8AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case 4:
+		gemm4AVX512BF16(c, ldc, a, lda, b, k, acc)
+	case 2:
+		gemm2AVX512BF16(c, ldc, a, lda, b, k, acc)
 	default:
-		gemmCols1AVX512BF16(c, ldc, a, lda, b, k, acc)
+		gemm1AVX512BF16(c, ldc, a, lda, b, k, acc)
 	}
 }
 
-// zipBlocks writes blocks of w columns of two rows as words of two, stride words apart.
-func zipBlocks(w int, dst []float32, stride int, low, high []BF16, blocks int) {
-	a, b := (*uint16)(&low[0]), (*uint16)(&high[0])
-	if w == AVX512BF16.panel() {
-		bf16Zip32(&dst[0], 4*stride, a, b, blocks)
-		return
+// outer runs the microkernel of outer products of a height.
+func (l Level) outer(rows int, c *float32, ldc int, a *float32, lda int, b *float32, ldb, k int, next *float32, ldn int) {
+	switch l {
+	case AVX512BF16:
+		outerBF16(rows, c, ldc, a, lda, b, ldb, k, next, ldn)
+	case AVX512:
+		outer512(rows, c, ldc, a, lda, b, ldb, k, next, ldn)
+	default:
+		outer256(rows, c, ldc, a, lda, b, ldb, k, next, ldn)
 	}
-	bf16Zip14(&dst[0], 4*stride, a, b, blocks)
+}
+
+func outer512(rows int, c *float32, ldc int, a *float32, lda int, b *float32, ldb, k int, next *float32, ldn int) {
+	switch rows {
+	case 14:
+		gemmOuter14AVX512(c, ldc, a, lda, b, ldb, k, next, ldn)
+	case 8:
+		gemmOuter8AVX512(c, ldc, a, lda, b, ldb, k, next, ldn)
+	case 4:
+		gemmOuter4AVX512(c, ldc, a, lda, b, ldb, k, next, ldn)
+	case 2:
+		gemmOuter2AVX512(c, ldc, a, lda, b, ldb, k, next, ldn)
+	default:
+		gemmOuter1AVX512(c, ldc, a, lda, b, ldb, k, next, ldn)
+	}
+}
+
+func outer256(rows int, c *float32, ldc int, a *float32, lda int, b *float32, ldb, k int, next *float32, ldn int) {
+	switch rows {
+	case 6:
+		gemmOuter6AVX2(c, ldc, a, lda, b, ldb, k, next, ldn)
+	case 4:
+		gemmOuter4AVX2(c, ldc, a, lda, b, ldb, k, next, ldn)
+	case 2:
+		gemmOuter2AVX2(c, ldc, a, lda, b, ldb, k, next, ldn)
+	default:
+		gemmOuter1AVX2(c, ldc, a, lda, b, ldb, k, next, ldn)
+	}
+}
+
+func outerBF16(rows int, c *float32, ldc int, a *float32, lda int, b *float32, ldb, k int, next *float32, ldn int) {
+	switch rows {
+	case 14:
+		gemmOuter14AVX512BF16(c, ldc, a, lda, b, ldb, k, next, ldn)
+	case 8:
+		gemmOuter8AVX512BF16(c, ldc, a, lda, b, ldb, k, next, ldn)
+	case 4:
+		gemmOuter4AVX512BF16(c, ldc, a, lda, b, ldb, k, next, ldn)
+	case 2:
+		gemmOuter2AVX512BF16(c, ldc, a, lda, b, ldb, k, next, ldn)
+	default:
+		gemmOuter1AVX512BF16(c, ldc, a, lda, b, ldb, k, next, ldn)
+	}
+}
+
+// zipPairs writes columns of pairs of rows, the rows of which lie ld values apart, as words of two, ldd words apart, in blocks of 32, step words apart.
+func zipPairs(dst []float32, ldd, step int, low, high []BF16, ld, pairs, cols int) {
+	bf16Zip(&dst[0], 4*ldd, 4*step, (*uint16)(&low[0]), (*uint16)(&high[0]), 2*ld, pairs, cols)
 }

@@ -9,9 +9,11 @@ func (l Level) tallest() int { return 1 }
 func (l Level) tall() int    { return 1 }
 func (l Level) tile(int) int { return 1 }
 
-func (l Level) gemm(int, bool, *float32, int, *float32, int, *float32, int, bool) {}
+func (l Level) gemm(int, *float32, int, *float32, int, *float32, int, bool) {}
 
-func zipBlocks(int, []float32, int, []BF16, []BF16, int) {}
+func (l Level) outer(int, *float32, int, *float32, int, *float32, int, int, *float32, int) {}
+
+func zipPairs([]float32, int, int, []BF16, []BF16, int, int, int) {}
 
 func bf16Round(*uint16, *float32, int) {}
 

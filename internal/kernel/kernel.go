@@ -101,12 +101,12 @@ type tasks struct {
 	zero        []float32
 	roundPair   roundPairsTask
 	attnRound   attentionRoundTask
-	pairs       pairTask
 	bf16        bf16Task
 	edge        []edgeTile  // by worker
 	copied      [][]float32 // by worker
 	pack        packTask
 	multiply    multiplyTask
+	outer       outerTask
 	linear      linearTask
 	dinput      dinputTask
 	dweight     dweightTask

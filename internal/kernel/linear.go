@@ -5,7 +5,7 @@ package kernel
 func (c *CPU) Linear(y, x, w []float32, n, in, out int, acc bool) {
 	defer c.Done(c.Start(), productWork("linear", n, in, out))
 	if c.level != Generic {
-		c.product(y, operandA{x, in, false}, operandB{w, in, true}, n, out, in, acc)
+		c.product(y, x, operandB{w, in, true}, n, out, in, acc)
 		return
 	}
 	t := &c.task.linear
@@ -18,7 +18,7 @@ func (c *CPU) Linear(y, x, w []float32, n, in, out int, acc bool) {
 func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool) {
 	defer c.Done(c.Start(), productWork("dx", n, in, out))
 	if c.level != Generic {
-		c.product(dx, operandA{dy, out, false}, operandB{w, in, false}, n, in, out, acc)
+		c.product(dx, dy, operandB{w, in, false}, n, in, out, acc)
 		return
 	}
 	t := &c.task.dinput
@@ -31,8 +31,11 @@ func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool)
 // ascending, starting from dw: rows in two calls give the same bits as in one.
 func (c *CPU) LinearBackwardWeight(dw, dy, x []float32, n, in, out int) {
 	defer c.Done(c.Start(), productWork("dw", n, in, out))
+	if n == 0 || in == 0 || out == 0 {
+		return
+	}
 	if c.level != Generic {
-		c.transposedProduct(dw, dy, x, out, in, n)
+		c.outerProducts(c.level, dw, outerRows{dy, false, out, n, out}, outerRows{x, false, in, n, in})
 		return
 	}
 	t := &c.task.dweight

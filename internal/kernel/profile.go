@@ -15,7 +15,7 @@ type Usage struct {
 	Work
 	Calls   int
 	Time    time.Duration
-	Packing time.Duration // part of Time that laid out the operands of products
+	Packing time.Duration // part of Time that laid out the operands of products ahead of them
 }
 
 // profile is a CPU's record of its kernels.

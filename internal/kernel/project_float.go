@@ -97,13 +97,13 @@ func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
 func (t *floatTask) tile(w *Matrix, panel, at, row, rows int, c *float32, ldc int, acc bool) {
 	if t.pairs != nil {
 		b := (*float32)(unsafe.Pointer(&w.data[panel*w.panelSize()+4*at]))
-		AVX512BF16.gemm(rows, false, c, ldc, &t.pairs[row*w.In/2], 2*w.In, b, w.In/2, acc)
+		AVX512BF16.gemm(rows, c, ldc, &t.pairs[row*w.In/2], 2*w.In, b, w.In/2, acc)
 		return
 	}
 	a := &t.x[row*w.In]
 	if w.Type == quant.F32 {
 		width := t.level.panel()
-		t.level.gemm(rows, false, c, ldc, a, 4*w.In, &w.packed.panels[(panel*panelOut+at)/width*width*w.In], w.In, acc)
+		t.level.gemm(rows, c, ldc, a, 4*w.In, &w.packed.panels[(panel*panelOut+at)/width*width*w.In], w.In, acc)
 		return
 	}
 	size := w.panelSize()

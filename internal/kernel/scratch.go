@@ -28,7 +28,7 @@ func (c *CPU) Scratch(o Operands, shapes ...Shape) int64 {
 			most[i] = max(most[i], n)
 		}
 	}
-	values := c.pool.Workers() * c.level.tall() * (blockK + align)
+	values := c.pool.Workers() * c.level.copyLen()
 	for _, n := range most {
 		values += n
 	}
@@ -37,23 +37,15 @@ func (c *CPU) Scratch(o Operands, shapes ...Shape) int64 {
 
 // packedSizes is how many values of each operand are laid out at once: packed and packedA, and two more of products that round.
 func (c *CPU) packedSizes(s Shape) (sizes [4]int) {
-	k, tall := max(min(s.N, partK), 1), c.level.tall()
-	cols, depth := parts(s.Out, s.In)
-	sizes[0] = max(c.level.packedLen(cols, depth), c.level.packedLen(s.In, k))
-	cols, depth = parts(s.In, s.Out)
-	sizes[0] = max(sizes[0], c.level.packedLen(cols, depth))
-	sizes[1] = packedRows(s.Out, k, tall)
+	for _, b := range [][2]int{{s.Out, s.In}, {s.In, s.Out}} {
+		sizes[0] = max(sizes[0], c.level.packedLen(parts(b[0], b[1])))
+	}
 	return sizes
 }
 
-// packedRows is how many values a part of a gradient's m rows takes in tiles, k deep.
-func packedRows(m, k, tile int) int { return min((m+tile-1)/tile, max(partN/k/tile, 1)) * tile * k }
-
 // packedSizesBF16 is packedSizes of products of bfloat16, in words.
 func packedSizesBF16(s Shape, round bool) (sizes [4]int) {
-	pairs := max(even(min(s.N, 2*partK))/2, 1)
-	sizes[0] = AVX512BF16.packedLen(s.In, pairs)
-	sizes[1] = max(packedRows(s.Out, pairs, AVX512BF16.tallest()), words(min(s.Out, packPart), s.In))
+	sizes[1] = words(min(s.Out, packPart), s.In)
 	if round {
 		sizes[1] = max(sizes[1], words(s.N, max(s.In, s.Out)))
 		sizes[2], sizes[3] = words(s.N, s.Out), words(s.N, s.In)

@@ -24,7 +24,7 @@ func TestScratch(t *testing.T) {
 					}
 					want := int64(0)
 					if level != Generic {
-						want = 4 * int64(got[0]+got[1]+got[2]+got[3]+c.pool.Workers()*c.level.tall()*(blockK+align))
+						want = 4 * int64(got[0]+got[1]+got[2]+got[3]+c.pool.Workers()*c.level.copyLen())
 					}
 					if predicted := c.Scratch(o, s); predicted != want {
 						t.Errorf("%d values, %d bytes in all, predicted %d", got, want, predicted)

@@ -15,9 +15,7 @@ import (
 func main() {
 	round()
 	pairs()
-	for _, width := range []int{14, 32} {
-		zip(width)
-	}
+	zip()
 	norm()
 	swiglu()
 	swigluBackward()
@@ -104,44 +102,64 @@ func pairs() {
 	RET()
 }
 
-// zip is pairs of rows that are in bfloat16 already. The block is at most 32 columns.
-func zip(width int) {
-	name := fmt.Sprintf("bf16Zip%d", width)
-	TEXT(name, attr.NOSPLIT, "func(dst *float32, step int, low *uint16, high *uint16, blocks int)")
-	Doc(fmt.Sprintf("%s writes blocks of %d words, step bytes apart: word j holds low[j] in its lower half and high[j] in its upper half.", name, width))
+// zip is pairs of rows that are in bfloat16 already.
+func zip() {
+	TEXT("bf16Zip", attr.NOSPLIT, "func(dst *float32, ldd int, step int, low *uint16, high *uint16, ld int, pairs int, cols int)")
+	Doc("bf16Zip writes words of cols columns of pairs of rows, in blocks of 32, step bytes apart, the last one filled up with zeros: word j holds low[j] in its lower half",
+		"and high[j] in its upper half. Pairs lie ld bytes apart, and their words ldd.")
 	Pragma("noescape")
-	dst, step, a, b, blocks := gp("dst"), gp("step"), gp("low"), gp("high"), gp("blocks")
-	var mask reg.OpmaskVirtual
-	if width < 16 {
-		n := GP64()
-		MOVQ(U32(uint32(width)), n)
-		mask = low(n)
+	dst, ldd, step, low16, high16, ld, pairs, cols := gp("dst"), gp("ldd"), gp("step"), gp("low"), gp("high"), gp("ld"), gp("pairs"), gp("cols")
+	var order [2]reg.VecVirtual
+	for half := range order {
+		index := GLOBL(fmt.Sprintf("bf16Zip%d", half), attr.RODATA|attr.NOPTR)
+		for i := range 16 {
+			DATA(4*i, U32(uint32(32+16*half+i)<<16|uint32(16*half+i)))
+		}
+		order[half] = ZMM()
+		VMOVDQU32(index, order[half])
 	}
+	rest := GP64()
+	MOVQ(cols, rest)
+	ANDQ(Imm(31), rest)
+	mask := low(rest)
+	write := func(x, y reg.VecVirtual, to reg.GPVirtual) {
+		z := ZMM()
+		VMOVDQU32(x, z)
+		VPERMT2W(y, order[0], z)
+		VPERMT2W(y, order[1], x)
+		VMOVDQU32(z, Mem{Base: to})
+		VMOVDQU32(x, Mem{Base: to, Disp: 64})
+	}
+	a, b, to, n := GP64(), GP64(), GP64(), GP64()
+	x, y := ZMM(), ZMM()
+	Label("pair")
+	MOVQ(low16, a)
+	MOVQ(high16, b)
+	MOVQ(dst, to)
+	MOVQ(cols, n)
+	SUBQ(Imm(32), n)
+	JL(LabelRef("tail"))
 	Label("block")
-	for at := 0; at < width; at += 16 {
-		x, y := ZMM(), ZMM()
-		from := func(p reg.GPVirtual) Mem { return Mem{Base: p, Disp: 2 * at} }
-		to := Mem{Base: dst, Disp: 4 * at}
-		if mask != nil {
-			VPMOVZXWD_Z(from(a), mask, x)
-			VPMOVZXWD_Z(from(b), mask, y)
-		} else {
-			VPMOVZXWD(from(a), x)
-			VPMOVZXWD(from(b), y)
-		}
-		VPSLLD(Imm(16), y, y)
-		VPORD(x, y, x)
-		if mask != nil {
-			VMOVDQU32(x, mask, to)
-		} else {
-			VMOVDQU32(x, to)
-		}
-	}
-	ADDQ(U32(uint32(2*width)), a)
-	ADDQ(U32(uint32(2*width)), b)
-	ADDQ(step, dst)
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
+	VMOVDQU16(Mem{Base: a}, x)
+	VMOVDQU16(Mem{Base: b}, y)
+	write(x, y, to)
+	ADDQ(Imm(64), a)
+	ADDQ(Imm(64), b)
+	ADDQ(step, to)
+	SUBQ(Imm(32), n)
+	JGE(LabelRef("block"))
+	Label("tail")
+	CMPQ(n, I32(-32))
+	JE(LabelRef("next"))
+	VMOVDQU16_Z(Mem{Base: a}, mask, x)
+	VMOVDQU16_Z(Mem{Base: b}, mask, y)
+	write(x, y, to)
+	Label("next")
+	ADDQ(ld, low16)
+	ADDQ(ld, high16)
+	ADDQ(ldd, dst)
+	DECQ(pairs)
+	JNZ(LabelRef("pair"))
 	VZEROUPPER()
 	RET()
 }

@@ -23,6 +23,9 @@ type level struct {
 // ahead is how many bytes before its use b is fetched, for weights that come from memory: over the end of a page, where the CPU's own prefetch stops.
 const ahead = 4096
 
+// fetchEvery is for how many steps outer fetches one place: less often than memory answers.
+const fetchEvery = 4
+
 // At AVX512BF16 the words of a and b are pairs of bfloat16, and k counts pairs.
 var levels = []level{
 	{"AVX2", 8, []int{6, 4, 2, 1}, YMM, fma},
@@ -36,8 +39,8 @@ func dot(x, y, z reg.VecVirtual) { evex.VDPBF16PS(x, y, z) }
 func main() {
 	for _, l := range levels {
 		for _, rows := range l.tiles {
-			l.tile(rows, false)
-			l.tile(rows, true)
+			l.tile(rows)
+			l.outer(rows)
 		}
 		l.peak()
 	}
@@ -51,53 +54,19 @@ func main() {
 // bytes of a vector.
 func (l level) bytes() int { return 4 * l.lanes }
 
-// tile writes c[rows, 2 vectors] (+)= Σ_p a(i,p)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending. Rows of c lie ldc bytes apart.
-// a(i,p) lies at a + i·lda + 4p, or at a + p·lda + 4i when cols is set. b is packed.
-func (l level) tile(rows int, cols bool) {
-	form := "Rows"
-	if cols {
-		form = "Cols"
-	}
-	TEXT(fmt.Sprintf("gemm%s%d%s", form, rows, l.name), NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)")
+// tile writes c[rows, 2 vectors] (+)= Σ_p a(i,p)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending. Rows of c lie ldc bytes apart,
+// a(i,p) lies at a + i·lda + 4p, and b is packed.
+func (l level) tile(rows int) {
+	TEXT(fmt.Sprintf("gemm%d%s", rows, l.name), NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("gemm%s%d%s computes a tile of %d rows and %d columns.", form, rows, l.name, rows, 2*l.lanes))
-	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
-	a, lda := Load(Param("a"), GP64()), Load(Param("lda"), GP64())
-	b, k, acc := Load(Param("b"), GP64()), Load(Param("k"), GP64()), Load(Param("acc"), GP64())
-	sum := l.start(c, ldc, acc, rows)
-	if cols {
-		l.colsLoop(sum, a.(reg.GPVirtual), lda.(reg.GPVirtual), b.(reg.GPVirtual), k.(reg.GPVirtual), rows)
-	} else {
-		l.rowsLoop(sum, a.(reg.GPVirtual), lda.(reg.GPVirtual), b.(reg.GPVirtual), k.(reg.GPVirtual), rows)
-	}
-	for i := range rows {
-		for v, s := range sum[i] {
-			VMOVUPS(s, Mem{Base: c.(reg.GPVirtual), Disp: v * l.bytes()})
-		}
-		ADDQ(ldc, c)
-	}
-	VZEROUPPER()
-	RET()
-}
-
-// start sets the accumulators from c when acc is not zero, otherwise to zero.
-func (l level) start(c, ldc, acc reg.Register, rows int) [][2]reg.VecVirtual {
-	sum := make([][2]reg.VecVirtual, rows)
-	for i := range sum {
-		sum[i] = [2]reg.VecVirtual{l.vector(), l.vector()}
-	}
+	Doc(fmt.Sprintf("gemm%d%s computes a tile of %d rows and %d columns.", rows, l.name, rows, 2*l.lanes))
+	c, ldc := gp("c"), gp("ldc")
+	a, lda := gp("a"), gp("lda")
+	b, k, acc := gp("b"), gp("k"), gp("acc")
+	sum := l.sums(rows)
 	TESTQ(acc, acc)
 	JZ(LabelRef("zero"))
-	at := GP64()
-	MOVQ(c, at)
-	for i := range sum {
-		for v, s := range sum[i] {
-			VMOVUPS(Mem{Base: at, Disp: v * l.bytes()}, s)
-		}
-		if i+1 < rows {
-			ADDQ(ldc, at)
-		}
-	}
+	l.load(sum, c, ldc)
 	JMP(LabelRef("begin"))
 	Label("zero")
 	for i := range sum {
@@ -110,7 +79,74 @@ func (l level) start(c, ldc, acc reg.Register, rows int) [][2]reg.VecVirtual {
 		}
 	}
 	Label("begin")
+	l.rowsLoop(sum, a, lda, b, k, rows)
+	l.store(sum, c, ldc)
+}
+
+// outer writes c[rows, 2 vectors] += Σ_p a(p,i)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending: a sum of outer products of rows.
+// Rows of c lie ldc bytes apart, those of a lda and those of b ldb. Every few p, a place of two cache lines is fetched for later into the second cache.
+func (l level) outer(rows int) {
+	TEXT(fmt.Sprintf("gemmOuter%d%s", rows, l.name), NOSPLIT,
+		"func(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("gemmOuter%d%s adds outer products to a tile of %d rows and %d columns, and fetches k/%d places from next on, ldn bytes apart.",
+		rows, l.name, rows, 2*l.lanes, fetchEvery))
+	c, ldc := gp("c"), gp("ldc")
+	a, lda, b, ldb := gp("a"), gp("lda"), gp("b"), gp("ldb")
+	k, next, ldn := gp("k"), gp("next"), gp("ldn")
+	sum := l.sums(rows)
+	l.load(sum, c, ldc)
+	l.loop(k, fetchEvery, func(n int) {
+		if n == fetchEvery {
+			PREFETCHT1(Mem{Base: next})
+			PREFETCHT1(Mem{Base: next, Disp: 64})
+			ADDQ(ldn, next)
+		}
+		for range n {
+			l.step(sum, b, 0, func(i int) Mem { return Mem{Base: a, Disp: 4 * i} })
+			ADDQ(lda, a)
+			ADDQ(ldb, b)
+		}
+	})
+	l.store(sum, c, ldc)
+}
+
+// gp loads a parameter.
+func gp(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
+
+// sums are the accumulators of a tile.
+func (l level) sums(rows int) [][2]reg.VecVirtual {
+	sum := make([][2]reg.VecVirtual, rows)
+	for i := range sum {
+		sum[i] = [2]reg.VecVirtual{l.vector(), l.vector()}
+	}
 	return sum
+}
+
+// load sets the accumulators from c.
+func (l level) load(sum [][2]reg.VecVirtual, c, ldc reg.GPVirtual) {
+	at := GP64()
+	MOVQ(c, at)
+	for i := range sum {
+		for v, s := range sum[i] {
+			VMOVUPS(Mem{Base: at, Disp: v * l.bytes()}, s)
+		}
+		if i+1 < len(sum) {
+			ADDQ(ldc, at)
+		}
+	}
+}
+
+// store writes the accumulators to c and returns.
+func (l level) store(sum [][2]reg.VecVirtual, c, ldc reg.GPVirtual) {
+	for i := range sum {
+		for v, s := range sum[i] {
+			VMOVUPS(s, Mem{Base: c, Disp: v * l.bytes()})
+		}
+		ADDQ(ldc, c)
+	}
+	VZEROUPPER()
+	RET()
 }
 
 // step adds one p: address(i) is where a(i,p) lies, b's vectors lie at b + disp.
@@ -162,22 +198,6 @@ func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, row
 			PREFETCHT0(Mem{Base: b, Disp: ahead + at})
 		}
 		advance(n)
-	})
-}
-
-// colsLoop: the rows of one p are neighbours.
-func (l level) colsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, rows int) {
-	three := GP64()
-	LEAQ(Mem{Base: lda, Index: lda, Scale: 2}, three)
-	l.loop(k, 4, func(n int) {
-		for u := range n {
-			l.step(sum, b, u*2*l.bytes(), func(i int) Mem {
-				return [...]Mem{{Base: a, Disp: 4 * i}, {Base: a, Index: lda, Scale: 1, Disp: 4 * i}, {Base: a, Index: lda, Scale: 2, Disp: 4 * i},
-					{Base: a, Index: three, Scale: 1, Disp: 4 * i}}[u]
-			})
-		}
-		LEAQ(Mem{Base: a, Index: lda, Scale: uint8(n)}, a)
-		ADDQ(I32(int32(n*2*l.bytes())), b)
 	})
 }
 
