@@ -11,7 +11,7 @@ import (
 func TestOuterProductsStayInsideTheirOperands(t *testing.T) {
 	for _, s := range [][3]int{{1, 1, 1}, {7, 33, 15}, {131, 1024, 17}, {300, 31, 1024}, {262, 96, 260}, {3, 300, 2048}} {
 		n, in, out := s[0], s[1], s[2]
-		for _, level := range Levels() {
+		for _, level := range Levels()[1:] {
 			c := mustCPU(t, level, 2)
 			var want, wantBF16 []float32
 			for _, start := range []bool{true, false} {
@@ -30,7 +30,7 @@ func TestOuterProductsStayInsideTheirOperands(t *testing.T) {
 				if !slices.Equal(dw, want) {
 					t.Errorf("%s %v: another place, other bits", level, s)
 				}
-				if level != Generic && !c.HasBF16() {
+				if !c.HasBF16() {
 					continue
 				}
 				dw, dy16, x16 := operand(in*out), guarded(t, words(n, out), start), guarded(t, words(n, in), start)
