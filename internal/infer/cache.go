@@ -43,7 +43,7 @@ type cacheSlot struct {
 func NewCache(m *model.Model, pages, size, seats int, f kernel.PageFormat) *Cache {
 	c := m.Config
 	heads := kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim}
-	k := &Cache{m: m, pages: kernel.NewPages(pages, size, f, heads), size: size, total: pages, refs: make([]int32, pages), owner: make([]int32, pages), kept: make([]int32, pages),
+	k := &Cache{m: m, pages: m.CPU().NewPages(pages, size, f, heads), size: size, total: pages, refs: make([]int32, pages), owner: make([]int32, pages), kept: make([]int32, pages),
 		held: make([]int, m.Plan.Slots), seated: make([]*Sequence, seats)}
 	for i := range pages {
 		k.free = append(k.free, int32(pages-1-i))

@@ -14,7 +14,7 @@ func BenchmarkAttentionPaged(b *testing.B) {
 	for _, workers := range []int{1, 2} {
 		c := attentionCPU(b, levels[len(levels)-1], workers)
 		for _, layers := range []int{1, 100} {
-			pages := NewPages(layers*most/size, size, PageFP32, a)
+			pages := c.NewPages(layers*most/size, size, PageFP32, a)
 			row := make([]float32, a.K*a.E)
 			for p := range int32(layers * most / size) {
 				for i := range size {

@@ -33,7 +33,7 @@ func TestAttentionPagedIsAttention(t *testing.T) {
 					var q, want []float32
 					pages := map[kernel.PageFormat]*kernel.Pages{}
 					for _, f := range kernel.PageFormats() {
-						pages[f] = kernel.NewPages(600, size, f, a)
+						pages[f] = cpu.NewPages(600, size, f, a)
 					}
 					free := rng.Perm(600)
 					for _, s := range [][2]int{{1, 1}, {1, 49}, {7, 130}, {1, 96}, {40, 40}} {

@@ -4,7 +4,6 @@ import (
 	"math"
 	"unsafe"
 
-	"mor/internal/half"
 	"mor/internal/memory"
 )
 
@@ -26,6 +25,7 @@ type Pages struct {
 	Size   int
 	Format PageFormat
 
+	level Level
 	heads Heads
 	f     [2][]float32 // keys, values: [pages, size, k·e] in one of the formats
 	h     [2][]uint16
@@ -36,8 +36,8 @@ type Pages struct {
 }
 
 // NewPages returns n pages. Memory that was never written to costs nothing.
-func NewPages(n, size int, f PageFormat, a Heads) *Pages {
-	p := &Pages{Size: size, Format: f, heads: a}
+func (c *CPU) NewPages(n, size int, f PageFormat, a Heads) *Pages {
+	p := &Pages{Size: size, Format: f, level: c.level, heads: a}
 	values := n * size * a.K * a.E
 	for x := range 2 {
 		switch f {
@@ -75,9 +75,7 @@ func (p *Pages) Put(page int32, entry int, k, v []float32) {
 		case PageFP32:
 			copy(p.f[x][at:at+width], src)
 		case PageBF16:
-			for j, s := range src {
-				p.h[x][at+j] = half.ToBF16(s)
-			}
+			p.level.roundRow(p.h[x][at:at+width], src)
 		case PageInt8:
 			for g := range p.heads.K {
 				p.scale[x][at/p.heads.E+g] = quantizeHead(p.i[x][at+g*p.heads.E:], src[g*p.heads.E:(g+1)*p.heads.E])
@@ -153,21 +151,9 @@ func (p *Pages) tile(scratch []float32, x int, page int32, entry, n, g int) (row
 	case PageFP32:
 		return p.f[x][at:], width
 	case PageBF16:
-		for r := range n {
-			row := p.h[x][at+r*width : at+r*width+e]
-			out := scratch[r*e : (r+1)*e]
-			for j, v := range row {
-				out[j] = math.Float32frombits(uint32(v) << 16)
-			}
-		}
+		p.level.widenRows(scratch, p.h[x][at:], n, width, e)
 	default:
-		for r := range n {
-			row, scale := p.i[x][at+r*width:at+r*width+e], p.scale[x][(at+r*width)/e]
-			out := scratch[r*e : (r+1)*e]
-			for j, v := range row {
-				out[j] = scale * float32(v)
-			}
-		}
+		p.level.expandRows(scratch, p.i[x][at:], p.scale[x][at/e:], n, width, p.heads.K, e)
 	}
 	return scratch, e
 }
