@@ -10,7 +10,8 @@ import (
 var errNotFinite = errors.New("logits are not finite: the weights are damaged, or their training diverged; use an earlier checkpoint")
 
 // Sampler draws tokens for one text at a time. The same seed, options and logits draw the same tokens; of equal logits the lower token comes
-// first. It allocates only when it is made, and at the first token that a penalty has to count.
+// first. It allocates only at the first token that it
+// draws, and at the first that a penalty has to count.
 type Sampler struct {
 	*draft
 	opt    Sampling
@@ -36,8 +37,11 @@ type draft struct {
 	raw    []float32   // [v] logits as the model gave them
 }
 
-func newDraft(vocab int) *draft {
-	return &draft{heap: make([]candidate, 0, vocab), sum: make([]float64, vocab)}
+// room makes room for a draw from a vocabulary, which taking the best token does without.
+func (d *draft) room(vocab int) {
+	if len(d.sum) < vocab {
+		d.heap, d.sum = make([]candidate, 0, vocab), make([]float64, vocab)
+	}
 }
 
 type candidate struct {
@@ -51,7 +55,7 @@ func (a candidate) before(b candidate) bool {
 }
 
 // NewSampler returns a sampler for a vocabulary. Reset must come before the first Sample.
-func NewSampler(vocab int) *Sampler { return &Sampler{draft: newDraft(vocab), vocab: vocab} }
+func NewSampler(vocab int) *Sampler { return &Sampler{draft: &draft{}, vocab: vocab} }
 
 // Reset starts another text. Texts with one seed but different streams are drawn independently.
 func (s *Sampler) Reset(o Sampling, stream uint64) error {
@@ -123,6 +127,7 @@ func (s *Sampler) Sample(logits []float32) (int32, error) {
 	if err != nil || s.opt.Temperature == 0 || s.opt.TopK == 1 {
 		return best, err
 	}
+	s.room(len(logits))
 	top := logits[best]
 	if s.typical() {
 		return s.drawTypical(logits, top), nil

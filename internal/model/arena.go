@@ -1,6 +1,10 @@
 package model
 
-import "mor/internal/memory"
+import (
+	"unsafe"
+
+	"mor/internal/memory"
+)
 
 // arena hands out slices that live until the next reset or release. It grows while shapes are new and then allocates nothing.
 type arena[T any] struct {
@@ -8,9 +12,13 @@ type arena[T any] struct {
 	chunk  int   // the one in use
 	used   int   // values of it
 	most   []int // by chunk: values that have been in use at once
+
+	least   int              // values of a chunk, 0: arenaChunk
+	outside bool             // chunks lie in regions, which take no memory where they are not touched; slices then live as long as the arena
+	regions []*memory.Region // of the chunks
 }
 
-// arenaChunk is in values. Chunks are whole multiples of it, so that a batch that is a little larger than the last one still fits; memory
+// arenaChunk is in values. Chunks of most arenas are whole multiples of it, so that a batch that is a little larger than the last one still fits; memory
 // that was never touched costs nothing.
 const arenaChunk = 1 << 24
 
@@ -48,8 +56,20 @@ func (a *arena[T]) get(n int) []T {
 
 // grow adds a chunk for n values. One for all that will be asked for loses nothing at the ends of chunks.
 func (a *arena[T]) grow(n int) {
-	a.chunks = append(a.chunks, memory.Make[T]((n+arenaChunk-1)/arenaChunk*arenaChunk))
+	least := arenaChunk
+	if a.least > 0 {
+		least = a.least
+	}
+	n = (n + least - 1) / least * least
 	a.most = append(a.most, 0)
+	if !a.outside {
+		a.chunks = append(a.chunks, memory.Make[T](n))
+		return
+	}
+	var v T
+	r := memory.NewRegion(n * int(unsafe.Sizeof(v)))
+	a.regions = append(a.regions, r)
+	a.chunks = append(a.chunks, memory.Values[T](r.Bytes()))
 }
 
 // touched is how many values were ever handed out, each once.

@@ -126,7 +126,7 @@ func (t *Tape) project(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
 		t.loraForward(l, "v_proj", lt.qkv, h.rows, n, width, q+kv)
 		rotated += c.NumKeyValueHeads
 	}
-	m.cpu.RoPE(lt.qkv, m.rope, rows.Pos, rotated, c.HeadDim, width, false)
+	m.cpu.RoPE(lt.qkv, m.rope.table(rows.Pos), rows.Pos, rotated, c.HeadDim, width, false)
 	t.f.release(at)
 }
 
@@ -245,9 +245,9 @@ func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans,
 	dp := operand{dqkv, false}
 	if m.rounds() {
 		dp = operand{t.f.get(n * kernel.Words(width)), true}
-		m.cpu.RoPEBF16(dp.rows, dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
+		m.cpu.RoPEBF16(dp.rows, dqkv, m.rope.table(rows.Pos), rows.Pos, rotated, c.HeadDim, width, true)
 	} else {
-		m.cpu.RoPE(dqkv, m.rope, rows.Pos, rotated, c.HeadDim, width, true)
+		m.cpu.RoPE(dqkv, m.rope.table(rows.Pos), rows.Pos, rotated, c.HeadDim, width, true)
 	}
 	corrections := [3]corrected{{"q_proj", 0}}
 	if l.KV != KVRead {

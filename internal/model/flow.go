@@ -53,7 +53,10 @@ type Flow struct {
 // NewFlow returns a flow with so many seats.
 func (m *Model) NewFlow(seats int, attend Attend) *Flow {
 	d, n := m.Config.HiddenSize, m.Config.Recursions()
-	f := &Flow{m: m, t: m.NewTape(), attend: attend, Seats: make([]Seat, seats), Scores: make([]float32, seats*n), x: make([]float32, seats*d), h: make([]float32, seats*d)}
+	f := &Flow{m: m, t: m.newFlowTape(), attend: attend, Seats: make([]Seat, seats), Scores: make([]float32, seats*n), x: make([]float32, seats*d)}
+	if m.Config.Token() {
+		f.h = make([]float32, seats*d)
+	}
 	for _, s := range m.Plan.Segments {
 		if s.Recursion >= 0 {
 			f.loop++
@@ -62,6 +65,13 @@ func (m *Model) NewFlow(seats int, attend Attend) *Flow {
 		}
 	}
 	return f
+}
+
+// newFlowTape returns the memory of a flow, which lives longer than what it hands out, and counts few integers.
+func (m *Model) newFlowTape() *Tape {
+	t := m.NewTape()
+	t.f.outside, t.i.least = true, 1<<14
+	return t
 }
 
 // Recursions is how many recursions may run.

@@ -33,6 +33,7 @@ func (f *Flow) together(groups []Group, x []float32, seats []int32) {
 	d, q, l := c.HiddenSize, c.QueryDim(), groups[0].Layer
 	lo, hi := groups[0].Lo, groups[len(groups)-1].Hi
 	n, w := hi-lo, &m.Layout.layers[l.Unique]
+	at := t.f.mark()
 	o := t.f.get(n * q)
 	for g := 0; g < len(groups); {
 		end := g + 1
@@ -42,17 +43,24 @@ func (f *Flow) together(groups []Group, x []float32, seats []int32) {
 		f.attention(groups[g:end], o[(groups[g].Lo-lo)*q:], x, seats, w)
 		g = end
 	}
-	var lt layerTape
-	lt.mid = x[lo*d : hi*d]
-	m.linear(lt.mid, operand{o, false}, w.o, n, q, d, true)
-	t.loraForward(l, "o_proj", lt.mid, o, n, d, 0)
+	mid := x[lo*d : hi*d]
+	m.linear(mid, operand{o, false}, w.o, n, q, d, true)
+	t.loraForward(l, "o_proj", mid, o, n, d, 0)
+	t.f.release(at)
 	if c.MoE != nil {
-		lt.moe.expert = f.experts()
-		t.mixture(&lt, w, lt.mid, n)
-	} else {
-		t.ffn(l, &lt, w, lt.mid, n)
+		t.mixture(&layerTape{mid: mid, moe: moeTape{expert: f.experts()}}, w, mid, n)
+		return
+	}
+	for lo := 0; lo < n; lo += flowRows {
+		rows := min(flowRows, n-lo)
+		part := mid[lo*d : (lo+rows)*d]
+		t.ffn(l, &layerTape{mid: part}, w, part, rows)
+		t.f.release(at)
 	}
 }
+
+// flowRows is how many rows go through the FFN at once, whose hidden rows are the widest. Products take it in whole blocks of rows.
+const flowRows = 224
 
 // attention computes the attention output o of groups that have the same kind of keys.
 func (f *Flow) attention(groups []Group, o, x []float32, seats []int32, w *layerSpans) {

@@ -15,7 +15,7 @@ type Walk struct {
 
 // Walk returns a walk for rows that have seats in f.
 func (f *Flow) Walk() *Walk {
-	w := &Walk{Flow: &Flow{m: f.m, t: f.m.NewTape(), attend: f.attend, Seats: f.Seats, Scores: f.Scores, x: f.x, h: f.h, first: f.first, loop: f.loop}}
+	w := &Walk{Flow: &Flow{m: f.m, t: f.m.newFlowTape(), attend: f.attend, Seats: f.Seats, Scores: f.Scores, x: f.x, h: f.h, first: f.first, loop: f.loop}}
 	for i, s := range f.m.Plan.Segments {
 		if i < f.first {
 			w.before += len(s.Layers)

@@ -16,7 +16,7 @@ type Model struct {
 	W      []float32 // the weights, one slab
 
 	cpu  *kernel.CPU
-	rope []float32 // [max_position_embeddings, e]: for each position e/2 cosines, then e/2 sines
+	rope rope
 
 	half *halfWeights // bfloat16 products; nil for float32
 
@@ -30,7 +30,7 @@ type Model struct {
 func New(c *Config, cpu *kernel.CPU) *Model {
 	p := NewPlan(c)
 	l := NewLayout(c, p)
-	return &Model{Config: c, Plan: p, Layout: l, W: memory.Make[float32](l.Size), cpu: cpu, rope: ropeTable(c)}
+	return &Model{Config: c, Plan: p, Layout: l, W: memory.Make[float32](l.Size), cpu: cpu, rope: newRope(c)}
 }
 
 // CPU is what the model computes with.

@@ -11,17 +11,42 @@ const (
 	RopeLlama3 = "llama3"
 )
 
-// ropeTable is the cosines and sines of each position: rows of e values, first the cosines.
-func ropeTable(c *Config) []float32 {
-	half := c.HeadDim / 2
-	t := make([]float32, c.MaxPositionEmbeddings*c.HeadDim)
-	for i, freq := range c.RopeFrequencies() {
-		for pos := range c.MaxPositionEmbeddings {
+// rope is the cosines and sines of positions, up to the highest that has been asked for: contexts are longer than most texts.
+type rope struct {
+	rows        []float32 // [positions, e]: for each position e/2 cosines, then e/2 sines
+	frequencies []float64 // [e/2]
+	most        int       // positions
+}
+
+func newRope(c *Config) rope {
+	return rope{frequencies: c.RopeFrequencies(), most: c.MaxPositionEmbeddings}
+}
+
+// ropeLeast is how many positions a table has at least, unless the context is shorter. It doubles as texts grow.
+const ropeLeast = 256
+
+// table has the rows of the positions, and of all below the highest.
+func (r *rope) table(positions []int32) []float32 {
+	highest, half := 0, len(r.frequencies)
+	for _, pos := range positions {
+		highest = max(highest, int(pos))
+	}
+	have := len(r.rows) / (2 * half)
+	if highest < have {
+		return r.rows
+	}
+	n := min(max(highest+1, 2*have, ropeLeast), r.most)
+	rows := make([]float32, n*2*half)
+	copy(rows, r.rows)
+	for pos := have; pos < n; pos++ {
+		row := rows[pos*2*half:]
+		for i, freq := range r.frequencies {
 			sin, cos := math.Sincos(float64(pos) * freq)
-			t[pos*c.HeadDim+i], t[pos*c.HeadDim+half+i] = float32(cos), float32(sin)
+			row[i], row[half+i] = float32(cos), float32(sin)
 		}
 	}
-	return t
+	r.rows = rows
+	return rows
 }
 
 // scale is the frequency, in radians a token, in place of freq.

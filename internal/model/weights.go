@@ -14,7 +14,7 @@ import (
 func NewInference(c *Config, cpu *kernel.CPU) *Model {
 	p := NewPlan(c)
 	l := newApartLayout(c, p)
-	return &Model{Config: c, Plan: p, Layout: l, W: memory.Make[float32](l.Size), cpu: cpu, rope: ropeTable(c), matrices: map[int]*kernel.Matrix{}}
+	return &Model{Config: c, Plan: p, Layout: l, W: memory.Make[float32](l.Size), cpu: cpu, rope: newRope(c), matrices: map[int]*kernel.Matrix{}}
 }
 
 // SetMatrix gives a tensor its matrix.

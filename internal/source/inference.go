@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -65,6 +66,7 @@ func (p Precision) of(stored quant.Type) quant.Type {
 
 // OpenInference reads a model that only runs: no matrix is ever expanded to float32 that is not wanted so. A folder of packed weights is mapped.
 func OpenInference(path string, cpu *kernel.CPU, p Precision) (*Model, error) {
+	defer debug.FreeOSMemory() // what opening took
 	if IsFile(path) {
 		return openGGUF(path, func(f *gguf.File) (*model.Model, error) { return inferGGUF(f, path, cpu, p) })
 	}

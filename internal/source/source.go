@@ -14,6 +14,7 @@ import (
 	"mor/internal/format/gguf"
 	"mor/internal/format/safetensors"
 	"mor/internal/kernel"
+	"mor/internal/memory"
 	"mor/internal/model"
 	"mor/internal/token"
 )
@@ -86,6 +87,7 @@ func openFolder(path string, read func() (*model.Model, error)) (*Model, error) 
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	debug.FreeOSMemory() // what the tokenizer was read from
+	memory.TrimProgram()
 	s.Model, err = read()
 	return s, err
 }
@@ -111,6 +113,7 @@ func openGGUF(path string, read func(f *gguf.File) (*model.Model, error)) (*Mode
 	s.Files = folder.NewAssets(s.Tokenizer, s.Stops, template)
 	f.DropTokenizer()
 	debug.FreeOSMemory() // what the tokenizer was read from
+	memory.TrimProgram()
 	s.Model, err = read(f)
 	return s, err
 }
