@@ -25,7 +25,7 @@ type OpenOptions struct {
 	Weights     string // type that the matrices are held in, as in mor generate --weights; "": what the file has
 	MaxRunning  int    // most texts that run together; 0: 32
 	CacheBytes  int64  // most memory for keys and values; 0: 1 GiB
-	CacheFormat string // what keys and values are kept as: fp32, bf16 or int8; "": fp32
+	CacheFormat string // what keys and values are kept as: auto, fp32, bf16 or int8; "": auto, as exactly as the weights
 	NoReuse     bool   // keys and values of a prompt's beginning are not kept for later prompts
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mor/internal/bench"
+	"mor/internal/kernel"
 	"mor/internal/memory"
 	"mor/internal/source"
 )
@@ -20,6 +21,7 @@ type decodeBench struct {
 	beside         int
 	reps, threads  int
 	weights        string
+	cacheFormat    string
 	json           bool
 }
 
@@ -46,6 +48,7 @@ With --beside, the time between the tokens of the texts is measured while a prom
 	f.IntVar(&b.reps, "repetitions", 3, "measured repetitions, after one to warm up")
 	f.BoolVar(&b.json, "json", false, "print JSON Lines: the machine, then each batch size")
 	weightsFlag(cmd, &b.weights)
+	cacheFormatFlag(cmd, &b.cacheFormat)
 	threadsFlag(cmd, &b.threads)
 	return cmd
 }
@@ -90,7 +93,7 @@ func (b *decodeBench) run(cmd *cobra.Command, path string) error {
 			}
 			continue
 		}
-		d, err := bench.MeasureDecode(cmd.Context(), m.Model, m.Tokenizer, bench.Decode{Batch: n, Prompt: b.prompt, Tokens: b.tokens}, b.reps)
+		d, err := bench.MeasureDecode(cmd.Context(), m.Model, m.Tokenizer, bench.Decode{Batch: n, Prompt: b.prompt, Tokens: b.tokens, Format: kernel.PageFormat(b.cacheFormat)}, b.reps)
 		if err != nil {
 			return err
 		}

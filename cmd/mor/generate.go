@@ -67,7 +67,7 @@ is causal: a token never depends on what follows it. The same seed, options and 
 	f.Float64Var(&o.PresencePenalty, "presence-penalty", 0, "is taken off the logits of tokens that were written (-2 to 2)")
 	f.Float64Var(&o.FrequencyPenalty, "frequency-penalty", 0, "the same for each time that they were written (-2 to 2)")
 	f.IntVar(&o.MinTokens, "min-tokens", 0, "the text does not end before so many tokens")
-	f.StringVar(&g.cacheFormat, "cache-format", "fp32", "what keys and values are kept as: fp32, bf16, int8")
+	cacheFormatFlag(cmd, &g.cacheFormat)
 	f.StringVar(&o.Regexp, "regexp", "", "only text that matches this as a whole, unless --max-tokens cuts it")
 	f.StringVar(&g.schemaFile, "json-schema", "", "only JSON that the schema in this file describes")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the draws")

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mor/internal/format/folder"
+	"mor/internal/infer"
 	"mor/internal/kernel"
 	"mor/internal/source"
 	"mor/internal/train"
@@ -26,6 +27,11 @@ func resolveModel(path string) (string, error) {
 // weightsFlag adds --weights.
 func weightsFlag(cmd *cobra.Command, weights *string) {
 	cmd.Flags().StringVar(weights, "weights", "auto", "type that the matrices are held in: "+strings.Join(source.Precisions(), ", ")+" (auto: what the file has)")
+}
+
+// cacheFormatFlag adds --cache-format.
+func cacheFormatFlag(cmd *cobra.Command, format *string) {
+	cmd.Flags().StringVar(format, "cache-format", string(infer.AutoFormat), "what keys and values are kept as: fp32, bf16, int8; auto: fp32 beside weights in float32, else bf16")
 }
 
 // openModel opens what resolveModel found for inference, its matrices in the type of --weights; its tokenizer must be there.

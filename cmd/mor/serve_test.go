@@ -340,7 +340,7 @@ func TestServeRefusals(t *testing.T) {
 		"expected scheme and host":         {dir, "--cors-origins", "example.com"},
 		"expected an address and a port":   {dir, "--listen", "nowhere"},
 		"chat template":                    {dir, "--chat-template", writeFile(t, "{% for %}")},
-		"expected fp32, bf16 or int8":      {dir, "--cache-format", "fp64"},
+		"expected auto, fp32, bf16 or int8":      {dir, "--cache-format", "fp64"},
 		"max_body_bytes: 0: expected at l": {dir, "--max-body-bytes", "0"},
 	} {
 		root := newRoot()

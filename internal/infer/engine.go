@@ -13,6 +13,7 @@ import (
 	"mor/internal/grammar"
 	"mor/internal/kernel"
 	"mor/internal/model"
+	"mor/internal/quant"
 	"mor/internal/token"
 )
 
@@ -25,23 +26,26 @@ const (
 	SequenceWise Schedule = "sequence-wise" // the rows of a batch walk the whole depth together
 )
 
+// AutoFormat keeps keys and values as exactly as the weights: fp32 beside matrices in float32, else bf16.
+const AutoFormat kernel.PageFormat = "auto"
+
 // EngineOptions are the limits of an engine.
 type EngineOptions struct {
 	Schedule         Schedule
-	MaxRunning       int   // most texts that run together
-	MaxWaiting       int   // most requests that wait; more are refused
-	MaxWaitingTokens int   // most prompt tokens that wait
-	TokenBudget      int   // most rows that enter the model in a tick
-	CacheBytes       int64 // keys and values of all texts
-	PageSize         int   // tokens of a page
-	CacheFormat      kernel.PageFormat
-	PrefixReuse      bool // keys and values of a prompt's beginning that another text has left are used again
-	LongPrefill      int  // texts of more tokens are read aside of those that decode; others as fast as can be, in a tick that is longer by that once
+	MaxRunning       int               // most texts that run together
+	MaxWaiting       int               // most requests that wait; more are refused
+	MaxWaitingTokens int               // most prompt tokens that wait
+	TokenBudget      int               // most rows that enter the model in a tick
+	CacheBytes       int64             // keys and values of all texts
+	PageSize         int               // tokens of a page
+	CacheFormat      kernel.PageFormat // or AutoFormat
+	PrefixReuse      bool              // keys and values of a prompt's beginning that another text has left are used again
+	LongPrefill      int               // texts of more tokens are read aside of those that decode; others as fast as can be, in a tick that is longer by that once
 }
 
 // DefaultEngineOptions serve some dozens of requests.
 func DefaultEngineOptions() EngineOptions {
-	return EngineOptions{Schedule: DepthWise, MaxRunning: 32, MaxWaiting: 256, MaxWaitingTokens: 1 << 20, TokenBudget: 256, CacheBytes: 1 << 30, PageSize: 16, CacheFormat: kernel.PageFP32, PrefixReuse: true, LongPrefill: 128}
+	return EngineOptions{Schedule: DepthWise, MaxRunning: 32, MaxWaiting: 256, MaxWaitingTokens: 1 << 20, TokenBudget: 256, CacheBytes: 1 << 30, PageSize: 16, CacheFormat: AutoFormat, PrefixReuse: true, LongPrefill: 128}
 }
 
 // Validate names the first option that is out of range, as an OptionError.
@@ -61,8 +65,8 @@ func (o *EngineOptions) Validate() error {
 		return &OptionError{Name: "long_prefill_token_threshold", Found: o.LongPrefill, Expected: "0 or more"}
 	case o.PageSize < 1:
 		return &OptionError{Name: "page_size", Found: o.PageSize, Expected: "1 or more"}
-	case !slices.Contains(kernel.PageFormats(), o.CacheFormat):
-		return &OptionError{Name: "cache_format", Found: o.CacheFormat, Expected: "fp32, bf16 or int8"}
+	case o.CacheFormat != AutoFormat && !slices.Contains(kernel.PageFormats(), o.CacheFormat):
+		return &OptionError{Name: "cache_format", Found: o.CacheFormat, Expected: "auto, fp32, bf16 or int8"}
 	case o.CacheBytes < 1:
 		return &OptionError{Name: "cache_bytes", Found: o.CacheBytes, Expected: "1 or more"}
 	}
@@ -173,6 +177,9 @@ func NewEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, 
 	if tok.VocabSize() > m.Config.VocabSize {
 		return nil, fmt.Errorf("tokenizer: %d tokens, the model has %d (vocab_size): this is not the model's tokenizer", tok.VocabSize(), m.Config.VocabSize)
 	}
+	if o.CacheFormat == AutoFormat {
+		o.CacheFormat = formatFor(m)
+	}
 	e := &Engine{m: m, tok: tok, o: o, eot: -1, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 	if eot, ok := tok.EOT(); ok {
 		e.eot = eot
@@ -190,6 +197,16 @@ func NewEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, 
 	}
 	go e.loop()
 	return e, nil
+}
+
+// formatFor is AutoFormat beside a model's weights.
+func formatFor(m *model.Model) kernel.PageFormat {
+	for i := range m.Layout.Tensors {
+		if w := m.Matrix(&m.Layout.Tensors[i]); w != nil && w.Type != quant.F32 {
+			return kernel.PageBF16
+		}
+	}
+	return kernel.PageFP32
 }
 
 // build makes what the loop works on.
@@ -213,7 +230,7 @@ func (e *Engine) build() error {
 		e.seats = append(e.seats, int32(seats-1-i))
 	}
 	for range e.m.CPU().Pool().Workers() {
-		e.drafts = append(e.drafts, newDraft(c.VocabSize))
+		e.drafts = append(e.drafts, &draft{})
 	}
 	ones := make([]float64, len(c.Shares()))
 	for i := range ones {
@@ -308,6 +325,9 @@ func (e *Engine) check(r *Request) (reason string, err error) {
 	}
 	return "", nil
 }
+
+// Options are those of the engine, AutoFormat resolved.
+func (e *Engine) Options() EngineOptions { return e.o }
 
 // Stats returns what the engine does and has done.
 func (e *Engine) Stats() Stats {

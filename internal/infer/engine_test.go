@@ -38,6 +38,7 @@ func newTextModel(t testing.TB, kind string, tok *token.Tokenizer) *model.Model 
 // newEngine starts an engine that the test closes; nothing must be left then.
 func newEngine(t testing.TB, m *model.Model, tok *token.Tokenizer, change ...func(*infer.EngineOptions)) *infer.Engine {
 	o := infer.DefaultEngineOptions()
+	o.CacheFormat = kernel.PageFP32
 	for _, c := range change {
 		c(&o)
 	}

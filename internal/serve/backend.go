@@ -10,8 +10,6 @@ import (
 	"mor/internal/format/folder"
 	"mor/internal/infer"
 	"mor/internal/kernel"
-	"mor/internal/model"
-	"mor/internal/quant"
 	"mor/internal/source"
 )
 
@@ -72,25 +70,10 @@ func (b *backend) start(o *ModelOptions, p source.Precision) (err error) {
 	if b.template, err = readTemplate(b.model, o.ChatTemplate); err != nil {
 		return err
 	}
-	if b.engine, err = infer.NewEngine(b.model.Model, b.model.Tokenizer, o.engineFor(b.model.Model)); err != nil {
+	if b.engine, err = infer.NewEngine(b.model.Model, b.model.Tokenizer, o.Engine); err != nil {
 		return fmt.Errorf("%s: %w", b.path, err)
 	}
 	return nil
-}
-
-// engineFor is the engine's options beside a model's weights: where nobody says what keys and values are kept as, they are as exact as these.
-func (o *ModelOptions) engineFor(m *model.Model) infer.EngineOptions {
-	e := o.Engine
-	if e.CacheFormat != autoFormat {
-		return e
-	}
-	e.CacheFormat = kernel.PageFP32
-	for i := range m.Layout.Tensors {
-		if w := m.Matrix(&m.Layout.Tensors[i]); w != nil && w.Type != quant.F32 {
-			e.CacheFormat = kernel.PageBF16
-		}
-	}
-	return e
 }
 
 // readTemplate compiles the chat template in a file, or else the model's own, nil where there is none.

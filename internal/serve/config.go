@@ -77,15 +77,12 @@ var usageOf = map[string]string{
 	"log_level": "debug, info, warn, error", "log_format": "json or text",
 }
 
-// autoFormat leaves it to the weights what keys and values are kept as.
-const autoFormat = "auto"
-
 // DefaultConfig serves some dozens of clients on this machine.
 func DefaultConfig() Config {
 	e, o := infer.DefaultEngineOptions(), DefaultOptions()
 	return Config{
 		Weights: "auto", Listen: "127.0.0.1:8080", MaxRunning: e.MaxRunning, MaxWaiting: e.MaxWaiting, MaxWaitingTokens: e.MaxWaitingTokens, TokenBudget: e.TokenBudget,
-		CacheBytes: Size(e.CacheBytes), CacheFormat: autoFormat, PrefixReuse: e.PrefixReuse, MaxBodyBytes: Size(o.MaxBodyBytes), MaxChoices: o.MaxChoices,
+		CacheBytes: Size(e.CacheBytes), CacheFormat: string(e.CacheFormat), PrefixReuse: e.PrefixReuse, MaxBodyBytes: Size(o.MaxBodyBytes), MaxChoices: o.MaxChoices,
 		RequestTimeout: Duration(o.RequestTimeout), ReadHeaderTimeout: Duration(10 * time.Second), ReadTimeout: Duration(o.ReadTimeout), WriteTimeout: Duration(o.WriteTimeout),
 		IdleTimeout: Duration(2 * time.Minute), DrainTimeout: Duration(30 * time.Second), LogLevel: "info", LogFormat: "json",
 	}
@@ -225,9 +222,6 @@ func (c *Config) Validate() error {
 		}
 	}
 	o := c.ModelOptions().Engine
-	if o.CacheFormat == autoFormat {
-		o.CacheFormat = kernel.PageFP32
-	}
 	return o.Validate()
 }
 

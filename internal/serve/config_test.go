@@ -127,7 +127,7 @@ func TestCacheFormat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := o.engineFor(b.model.Model).CacheFormat; string(got) != test.want {
+		if got := b.engine.Options().CacheFormat; string(got) != test.want {
 			t.Errorf("weights %s, cache_format %s: %s, expected %s", test.weights, test.format, got, test.want)
 		}
 		b.close()
