@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"mor/internal/format/folder"
@@ -106,6 +107,7 @@ type Options struct {
 	MaxTokens         int               // most tokens to write; 0: until the context is full
 	MinTokens         int               // the text does not end before so many tokens
 	Stop              []string          // the text ends before any of these
+	StopTokens        []int32           // the text ends before any of these tokens, besides those that the model names
 	Temperature       float64           // divides the logits; 0 takes the best token
 	TopK              int               // only the best k tokens; 0: all
 	TopP              float64           // only the best tokens that together have this probability; 1: all
@@ -120,6 +122,10 @@ type Options struct {
 	Speculate         int               // tokens that are guessed with one recursion and then read together; the text is the same without; 0: none
 	RouterThreshold   float64           // expert-choice: a token goes on where its score's probability passes this; 0: 0.5
 	LogProbs          bool              // fill Token.LogProb
+	TopLogProbs       int               // fill Token.Top with so many tokens; implies LogProbs
+	PromptLogProbs    bool              // fill LogProb of the prompt's tokens
+	TopPromptLogProbs int               // fill Top of the prompt's tokens; implies PromptLogProbs
+	N                 int               // texts behind the one prompt, each drawn on its own; 0: 1
 	Regexp            string            // the text matches this as a whole, unless it ends by its length; "": anything
 	JSONSchema        []byte            // the text is JSON that this describes; nil: anything
 }
@@ -139,20 +145,30 @@ func (o *Options) options(stops []int32) infer.Options {
 	return infer.Options{
 		Sampling: infer.Sampling{Temperature: o.Temperature, TopK: o.TopK, TopP: o.TopP, MinP: o.MinP, TypicalP: o.TypicalP, RepetitionPenalty: o.RepetitionPenalty,
 			PresencePenalty: o.PresencePenalty, FrequencyPenalty: o.FrequencyPenalty, LogitBias: o.LogitBias, Seed: o.Seed},
-		MaxTokens: o.MaxTokens, MinTokens: o.MinTokens, Stop: o.Stop, StopTokens: stops, MaxRecursion: o.MaxRecursion, Speculate: o.Speculate, RouterThreshold: o.RouterThreshold, LogProbs: o.LogProbs,
+		MaxTokens: o.MaxTokens, MinTokens: o.MinTokens, Stop: o.Stop, StopTokens: append(slices.Clone(o.StopTokens), stops...), MaxRecursion: o.MaxRecursion, Speculate: o.Speculate,
+		RouterThreshold: o.RouterThreshold, LogProbs: o.LogProbs, TopLogProbs: o.TopLogProbs, PromptLogProbs: o.PromptLogProbs, TopPromptLogProbs: o.TopPromptLogProbs, N: o.N,
 		Regexp: o.Regexp, JSONSchema: o.JSONSchema,
 	}
 }
 
 // Token is one token of a text.
 type Token struct {
+	Index   int // which of the N texts
 	ID      int32
-	Text    string  // the characters that it completes; all Texts joined are the text
-	Depth   int     // recursions that it took
-	LogProb float64 // natural logarithm of its probability, where asked for
+	Text    string    // the characters that it completes; all Texts joined are the text
+	Depth   int       // recursions that it took
+	LogProb float64   // natural logarithm of its probability under the model, before penalties and filters, where asked for
+	Top     []LogProb // the best tokens at its place, the best first, where asked for
 }
 
-// Generate continues a prompt and yields each token once its text is final. An error, the context's among them, is yielded last.
+// LogProb is a token that could have stood at a place.
+type LogProb struct {
+	ID      int32
+	Text    string // its bytes, which may be part of a character
+	LogProb float64
+}
+
+// Generate continues a prompt and yields each token once its text is final; those of N texts are told apart by their Index. An error, the context's among them, is yielded last.
 func (m *Model) Generate(ctx context.Context, prompt string, o Options) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		t, err := m.Start(ctx, prompt, o)
@@ -164,8 +180,11 @@ func (m *Model) Generate(ctx context.Context, prompt string, o Options) iter.Seq
 	}
 }
 
-// Text is a text in the making.
-type Text struct{ stream *infer.Stream }
+// Text is a text in the making, or N of them behind one prompt.
+type Text struct {
+	m      *Model
+	stream *infer.Stream
+}
 
 // Start begins to continue a prompt. An empty prompt begins a new text.
 func (m *Model) Start(ctx context.Context, prompt string, o Options) (*Text, error) {
@@ -177,37 +196,52 @@ func (m *Model) Start(ctx context.Context, prompt string, o Options) (*Text, err
 	if err != nil {
 		return nil, err
 	}
-	return &Text{s}, nil
+	return &Text{m, s}, nil
 }
 
 // Tokens yields the tokens as Generate does. Breaking off ends the text.
 func (t *Text) Tokens() iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		for k, err := range t.stream.Tokens() {
-			if !yield(tokenOf(&k), err) {
+			if !yield(t.m.token(&k), err) {
 				return
 			}
 		}
 	}
 }
 
-func tokenOf(t *infer.Token) Token { return Token{t.ID, t.Text, t.Depth, t.LogProb} }
+func (m *Model) token(t *infer.Token) Token {
+	var top []LogProb
+	for _, l := range t.Top {
+		top = append(top, LogProb{l.ID, string(m.model.Tokenizer.TokenBytes(l.ID)), l.LogProb})
+	}
+	return Token{t.Index, t.ID, t.Text, t.Depth, t.LogProb, top}
+}
 
 // Prompt returns the prompt's tokens: from the first token of the text on.
-func (t *Text) Prompt() []Token { return tokensOf(t.stream.Prompt()) }
+func (t *Text) Prompt() []Token { return t.m.tokens(t.stream.Prompt()) }
 
-func tokensOf(tokens []infer.Token) []Token {
+func (m *Model) tokens(tokens []infer.Token) []Token {
 	var out []Token
 	for i := range tokens {
-		out = append(out, tokenOf(&tokens[i]))
+		out = append(out, m.token(&tokens[i]))
 	}
 	return out
 }
 
-// Result is what is known about a text when it has ended.
+// Choice is how one of N texts ended.
+type Choice struct {
+	Finish     string // stop, length, or "" where the text was broken off
+	StopString string // the one that was reached
+	Tokens     int    // written, those of a stop string among them
+	MeanDepth  float64
+}
+
+// Result is what is known about a text when it has ended; of N, about all together.
 type Result struct {
-	Finish       string // stop, length, or "" where the text was broken off
-	StopString   string // the one that was reached
+	Finish       string   // of the first text: stop, length, or "" where it was broken off
+	StopString   string   // the one that the first text reached
+	Choices      []Choice // by Token.Index
 	PromptTokens int
 	CachedTokens int     // of the prompt, whose keys and values another text had left
 	Tokens       int     // written, those of a stop string among them
@@ -226,8 +260,11 @@ func (t *Text) Result() (Result, error) {
 	r, err := t.stream.Result()
 	out := Result{PromptTokens: r.PromptTokens, CachedTokens: r.CachedTokens, Tokens: r.Tokens, MeanDepth: r.MeanDepth, PromptDepth: r.PromptDepth, Drafted: r.Drafted, Accepted: r.Accepted, FLOPs: r.FLOPs,
 		Prefill: r.Prefill, Decode: r.Decode, CacheBytes: r.CacheBytes}
-	if len(r.Choices) > 0 {
-		out.Finish, out.StopString = r.Choices[0].Finish, r.Choices[0].StopString
+	for i, c := range r.Choices {
+		if i == 0 {
+			out.Finish, out.StopString = c.Finish, c.StopString
+		}
+		out.Choices = append(out.Choices, Choice(c))
 	}
 	return out, err
 }
@@ -248,5 +285,5 @@ func (m *Model) Score(ctx context.Context, text string) ([]Token, error) {
 	if _, err := s.Result(); err != nil {
 		return nil, err
 	}
-	return tokensOf(s.Prompt()), nil
+	return m.tokens(s.Prompt()), nil
 }

@@ -2,21 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"mor"
-	"mor/internal/model"
-	"mor/internal/report"
+	"mor/internal/infer"
 	"mor/internal/source"
 	"mor/internal/train"
 )
@@ -53,6 +53,9 @@ is causal: a token never depends on what follows it. The same seed, options and 
   git diff | mor generate model-folder - --temperature 0   # the best token, always
   mor generate model-folder "My name: " --regexp '[A-Z][a-z]+'
   mor generate "if err" --max-recursion 1                  # shallower, and faster
+  mor generate "if err" --n 3                              # three texts
+  mor generate "if err" --logit-bias 198=-100 --stop-token 29
+  mor generate "if err" --json --logprobs 5 --prompt-logprobs 0 | jq .tokens[0].top_logprobs
   mor generate "if err" --json | jq .mean_depth`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return g.run(cmd, args) },
@@ -70,6 +73,11 @@ is causal: a token never depends on what follows it. The same seed, options and 
 	cacheFormatFlag(cmd, &g.cacheFormat)
 	f.StringVar(&o.Regexp, "regexp", "", "only text that matches this as a whole, unless --max-tokens cuts it")
 	f.StringVar(&g.schemaFile, "json-schema", "", "only JSON that the schema in this file describes")
+	f.IntVar(&o.N, "n", 1, "texts behind the prompt, each drawn on its own (1 to 128)")
+	f.IntVar(&o.TopLogProbs, "logprobs", 0, "with --json: so many of the best tokens beside each, with their log probabilities (0 to 100)")
+	f.IntVar(&o.TopPromptLogProbs, "prompt-logprobs", 0, "with --json: log probabilities of the prompt's tokens, and so many of the best beside each (0 to 100)")
+	f.Var((*logitBias)(&o.LogitBias), "logit-bias", "is added to the logit of the token of this id: -100 to 100 (may be given several times)")
+	f.Int32SliceVar(&o.StopTokens, "stop-token", nil, "end the text before the token of this id (may be given several times)")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the draws")
 	f.StringArrayVar(&o.Stop, "stop", nil, "end the text before this (may be given several times)")
 	f.IntVar(&o.MaxTokens, "max-tokens", o.MaxTokens, "most tokens to write (0: until the context is full)")
@@ -106,10 +114,10 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 			return fmt.Errorf("--json-schema: %w", err)
 		}
 	}
-	if err := o.Validate(); err != nil {
+	if err := g.validate(cmd); err != nil {
 		return err
 	}
-	o.LogProbs = g.json
+	o.LogProbs, o.PromptLogProbs = g.json, cmd.Flags().Changed("prompt-logprobs")
 	path, prompt, err := g.arguments(args, cmd.InOrStdin())
 	if err != nil {
 		return err
@@ -117,7 +125,7 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 	if _, err := resolveModel(path); err != nil {
 		return err
 	}
-	m, err := mor.Open(path, mor.OpenOptions{Threads: g.threads, Weights: g.weights, MaxRunning: 1, CacheFormat: g.cacheFormat, NoReuse: true})
+	m, err := mor.Open(path, mor.OpenOptions{Threads: g.threads, Weights: g.weights, MaxRunning: o.N, CacheFormat: g.cacheFormat, NoReuse: true})
 	if err != nil {
 		return err
 	}
@@ -137,15 +145,66 @@ func (g *generateCommand) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// validate names the first option that is out of range.
+func (g *generateCommand) validate(cmd *cobra.Command) error {
+	for _, name := range []string{"logprobs", "prompt-logprobs"} {
+		if cmd.Flags().Changed(name) && !g.json {
+			return fmt.Errorf("--%s: only with --json, whose object has them", name)
+		}
+	}
+	if g.options.N < 1 {
+		return fmt.Errorf("n: %d: expected 1 to 128", g.options.N)
+	}
+	err := g.options.Validate()
+	if option := (*infer.OptionError)(nil); errors.As(err, &option) && option.Name == "top_logprobs" {
+		option.Name = "logprobs" // the flag's
+	}
+	return err
+}
+
+// logitBias is the flag of biases, TOKEN=VALUE.
+type logitBias map[int32]float32
+
+func (b *logitBias) Type() string { return "token=value" }
+
+func (b *logitBias) String() string {
+	var parts []string
+	for _, id := range slices.Sorted(maps.Keys(*b)) {
+		parts = append(parts, fmt.Sprintf("%d=%v", id, (*b)[id]))
+	}
+	return strings.Join(parts, ",")
+}
+
+func (b *logitBias) Set(text string) error {
+	token, value, _ := strings.Cut(text, "=")
+	id, err := strconv.ParseInt(token, 10, 32)
+	bias, err2 := strconv.ParseFloat(value, 32)
+	if err != nil || err2 != nil || id < 0 {
+		return errors.New("expected the id of a token and a number, such as 42=-1.5")
+	}
+	if *b == nil {
+		*b = logitBias{}
+	}
+	if _, twice := (*b)[int32(id)]; twice {
+		return fmt.Errorf("token %d is given twice", id)
+	}
+	(*b)[int32(id)] = float32(bias)
+	return nil
+}
+
 // write continues the prompt in the form that the flags ask for.
 func (g *generateCommand) write(out io.Writer, t *mor.Text, m *mor.Model, prompt string, color bool) error {
 	switch {
 	case g.json:
 		return g.writeJSON(out, t, m, prompt)
 	case g.showDepth:
-		return writeDepths(out, t, m.Recursions(), color)
+		return eachText(t, g.options.N, func(head string, tokens iter.Seq2[mor.Token, error]) error {
+			return writeDepths(out, t, tokens, head, m.Recursions(), color)
+		})
 	}
-	return writeText(out, t, prompt)
+	return eachText(t, g.options.N, func(head string, tokens iter.Seq2[mor.Token, error]) error {
+		return writeText(out, tokens, head, prompt)
+	})
 }
 
 // arguments returns the path of the model and the prompt.
@@ -213,161 +272,4 @@ func useColor(mode string, out io.Writer) (bool, error) {
 	}
 	f, ok := out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", nil
-}
-
-// writeText writes the prompt, once it is accepted, and its continuation.
-func writeText(out io.Writer, text *mor.Text, prompt string) error {
-	last, shown := "", false
-	show := func(text string) error {
-		if text == "" {
-			return nil
-		}
-		last = text
-		_, err := io.WriteString(out, text)
-		return err
-	}
-	for t, err := range text.Tokens() {
-		if err == nil && !shown {
-			shown, err = true, show(prompt)
-		}
-		if err == nil {
-			err = show(t.Text)
-		}
-		if err != nil {
-			if shown {
-				fmt.Fprintln(out)
-			}
-			return err
-		}
-	}
-	if !shown { // the text ended at once
-		if err := show(prompt); err != nil {
-			return err
-		}
-	}
-	if strings.HasSuffix(last, "\n") {
-		return nil
-	}
-	_, err := fmt.Fprintln(out)
-	return err
-}
-
-// writeDepths writes a prompt and its continuation with the depth of every token.
-func writeDepths(out io.Writer, text *mor.Text, maxDepth int, color bool) error {
-	d := report.NewDepthWriter(out, maxDepth, color)
-	shown := false
-	showPrompt := func() error {
-		for _, t := range text.Prompt() {
-			if err := d.Token(t.Text, t.Depth); err != nil {
-				return err
-			}
-		}
-		shown = true
-		return nil
-	}
-	for t, err := range text.Tokens() {
-		if err == nil && !shown {
-			err = showPrompt()
-		}
-		if err == nil {
-			err = d.Token(t.Text, t.Depth)
-		}
-		if err != nil {
-			if shown {
-				err = errors.Join(err, d.Close())
-			}
-			return err
-		}
-	}
-	if !shown { // the text ended at once
-		if err := showPrompt(); err != nil {
-			return err
-		}
-	}
-	return d.Close()
-}
-
-// generated is the object of --json.
-type generated struct {
-	Model           string           `json:"model"`
-	Prompt          string           `json:"prompt"`
-	Text            string           `json:"text"`
-	Routing         string           `json:"routing"`
-	Recursions      int              `json:"num_recursion"`
-	MeanDepth       float64          `json:"mean_depth"` // of the generated tokens
-	PromptMeanDepth float64          `json:"prompt_mean_depth"`
-	FinishReason    string           `json:"finish_reason"`
-	StopString      string           `json:"stop_string,omitempty"`
-	Seed            uint64           `json:"seed"`
-	TokensPerSec    float64          `json:"tokens_per_second"`
-	PromptPerSec    float64          `json:"prompt_tokens_per_second"`
-	CacheBytes      int64            `json:"kv_cache_bytes"`
-	GeneratedTokens int              `json:"generated_tokens"` // those of a stop string among them
-	DraftedTokens   int              `json:"drafted_tokens,omitempty"`
-	AcceptedTokens  int              `json:"accepted_tokens,omitempty"`
-	FLOPs           float64          `json:"flops"`
-	PromptTokens    []promptToken    `json:"prompt_tokens"`
-	Tokens          []generatedToken `json:"tokens"`
-}
-
-type promptToken struct {
-	ID    int32  `json:"id"`
-	Text  string `json:"text"`
-	Depth int    `json:"depth"`
-}
-
-type generatedToken struct {
-	promptToken
-	LogProb float64 `json:"logprob"`
-}
-
-func (g *generateCommand) writeJSON(out io.Writer, written *mor.Text, m *mor.Model, prompt string) error {
-	object := generated{Model: m.Path(), Prompt: prompt, Routing: model.Causal.String(), Recursions: m.Recursions(), Seed: g.options.Seed, Tokens: []generatedToken{}}
-	var text strings.Builder
-	for t, err := range written.Tokens() {
-		if err != nil {
-			return err
-		}
-		text.WriteString(t.Text)
-		object.Tokens = append(object.Tokens, generatedToken{promptToken{t.ID, t.Text, t.Depth}, t.LogProb})
-	}
-	r, err := written.Result()
-	if err != nil {
-		return err
-	}
-	for _, t := range written.Prompt() {
-		object.PromptTokens = append(object.PromptTokens, promptToken{t.ID, t.Text, t.Depth})
-	}
-	object.Text, object.MeanDepth, object.PromptMeanDepth = text.String(), r.MeanDepth, r.PromptDepth
-	object.DraftedTokens, object.AcceptedTokens, object.FLOPs = r.Drafted, r.Accepted, r.FLOPs
-	object.FinishReason, object.StopString, object.CacheBytes = r.Finish, r.StopString, r.CacheBytes
-	object.GeneratedTokens, object.TokensPerSec, object.PromptPerSec = r.Tokens, rate(r.Tokens, r.Decode), rate(r.PromptTokens, r.Prefill)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(&object)
-}
-
-// statistics writes the line of speeds and depths.
-func (g *generateCommand) statistics(out io.Writer, r *mor.Result, recursions int) {
-	if g.json {
-		return
-	}
-	finish := r.Finish
-	if finish == "" {
-		finish = "interrupted"
-	}
-	guesses := ""
-	if g.options.Speculate > 0 {
-		guesses = fmt.Sprintf(" | %d of %d guesses held", r.Accepted, r.Drafted)
-	}
-	fmt.Fprintf(out, "prompt %d tokens, %.0f tokens/s, mean depth %.2f | generated %d tokens, %.0f tokens/s, mean depth %.2f of %d%s | routing %s | finish %s | seed %d\n",
-		r.PromptTokens, rate(r.PromptTokens, r.Prefill), r.PromptDepth, r.Tokens, rate(r.Tokens, r.Decode), r.MeanDepth, recursions, guesses, model.Causal, finish, g.options.Seed)
-}
-
-// rate is n a second.
-func rate(n int, d time.Duration) float64 {
-	if d <= 0 {
-		return 0
-	}
-	return float64(n) / d.Seconds()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -115,6 +116,63 @@ func TestGenerateForms(t *testing.T) {
 	}
 }
 
+// TestGenerateSeveral: the texts of --n stand apart, the first is that of one text, and the object has them all with what was asked for beside each token.
+func TestGenerateSeveral(t *testing.T) {
+	dir := tinyModel(t)
+	run := func(args ...string) string {
+		t.Helper()
+		out, _, err := runMor(t, "", append([]string{"generate", dir, "the router", "--max-tokens", "5", "--threads", "1"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	one := run()
+	parts := strings.Split(run("--n", "3"), "=== ")
+	if len(parts) != 4 || parts[0] != "" || parts[1] != "1 of 3 ===\n"+one || !strings.HasPrefix(parts[3], "3 of 3 ===\nthe router") {
+		t.Errorf("three texts %q, one %q", parts, one)
+	}
+	if depths := run("--n", "2", "--show-depth"); strings.Count(depths, "=== ") != 2 || strings.Count(depths, "mean depth") != 2 {
+		t.Errorf("depths of two texts: %s", depths)
+	}
+	var got generated
+	if err := json.Unmarshal([]byte(run("--json", "--n", "3", "--logprobs", "2", "--prompt-logprobs", "1")), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Choices) != 3 || got.Choices[0].Text != got.Text || got.GeneratedTokens != 15 || !strings.HasPrefix(asJSON(t, one), "the router"+got.Text) {
+		t.Errorf("got %+v", got)
+	}
+	for i, c := range got.Choices {
+		if want := asJSON(t, parts[1+i]); !strings.HasPrefix(want, fmt.Sprintf("%d of 3 ===\nthe router%s", i+1, c.Text)) {
+			t.Errorf("text %d: %q, in JSON %q", i, want, c.Text)
+		}
+		for _, k := range c.Tokens {
+			if len(k.Top) != 2 || k.Top[0].LogProb < k.LogProb {
+				t.Errorf("text %d: %+v", i, k)
+			}
+		}
+	}
+	for i, p := range got.PromptTokens {
+		if (p.LogProb != nil) != (i > 0) || i > 0 && len(p.Top) != 1 {
+			t.Errorf("prompt token %d: %+v", i, p)
+		}
+	}
+}
+
+// asJSON is a text as it comes out of JSON, which has no bytes that are no UTF-8.
+func asJSON(t *testing.T, text string) string {
+	t.Helper()
+	data, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out string
+	if err := json.Unmarshal(data, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 func TestGenerateRefuses(t *testing.T) {
 	dir := tinyModel(t)
 	empty := t.TempDir()
@@ -128,6 +186,17 @@ func TestGenerateRefuses(t *testing.T) {
 		{[]string{dir, "hi", "--color", "red"}, `--color: "red": expected auto, always or never`},
 		{[]string{dir, "hi", "--json", "--show-depth"}, "choose one"},
 		{[]string{dir, "hi", "--stop", ""}, "stop[0]: empty"},
+		{[]string{dir, "hi", "--n", "0"}, "n: 0: expected 1 to 128"},
+		{[]string{dir, "hi", "--n", "129"}, "n: 129: expected 1 to 128"},
+		{[]string{dir, "hi", "--json", "--logprobs", "101"}, "logprobs: 101: expected 0 to 100"},
+		{[]string{dir, "hi", "--json", "--prompt-logprobs", "-1"}, "prompt_logprobs: -1: expected 0 to 100"},
+		{[]string{dir, "hi", "--logprobs", "2"}, "--logprobs: only with --json"},
+		{[]string{dir, "hi", "--prompt-logprobs", "0"}, "--prompt-logprobs: only with --json"},
+		{[]string{dir, "hi", "--logit-bias", "7"}, `"--logit-bias" flag: expected the id of a token and a number`},
+		{[]string{dir, "hi", "--logit-bias", "7=1", "--logit-bias", "7=2"}, "token 7 is given twice"},
+		{[]string{dir, "hi", "--logit-bias", "7=NaN"}, "logit_bias[7]: NaN: expected -100 to 100"},
+		{[]string{dir, "hi", "--logit-bias", "300=1"}, "logit_bias: 300: expected tokens, 0 to 299"},
+		{[]string{dir, "hi", "--stop-token", "300"}, "stop_token_ids[0]: 300: expected a token, 0 to 299"},
 		{[]string{dir, strings.Repeat("the router ", 100)}, "max_position_embeddings"},
 		{[]string{dir, "hi", "--prompt-file", "x"}, "give one of them"},
 		{[]string{empty, "hi"}, "mor train --out " + empty + " makes one"},

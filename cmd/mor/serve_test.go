@@ -327,21 +327,21 @@ func waitFor(t *testing.T, what string, holds func() bool) {
 func TestServeRefusals(t *testing.T) {
 	dir := servetest.Folder(t, "vanilla", 3)
 	for want, args := range map[string][]string{
-		"no API key is set":                {dir, "--listen", "0.0.0.0:0"},
-		"expected both or none":            {dir, "--tls-cert", "x"},
-		"did you mean \"max_running\"":     {dir, "--config", writeFile(t, "max_runing: 3\n")},
-		"expected 1 or more":               {dir, "--max-running", "0"},
-		"did you mean --max-waiting":       {dir, "--max-waitin", "0"},
-		"expected at least 16":             {dir, "--api-key-file", writeFile(t, "short\n")},
-		"no key in it":                     {dir, "--api-key-file", writeFile(t, "# none\n")},
-		"model: missing":                   {},
-		"expected a duration":              {dir, "--config", writeFile(t, "idle_timeout: soon\n")},
-		"expected debug, info, warn":       {dir, "--log-level", "loud"},
-		"expected scheme and host":         {dir, "--cors-origins", "example.com"},
-		"expected an address and a port":   {dir, "--listen", "nowhere"},
-		"chat template":                    {dir, "--chat-template", writeFile(t, "{% for %}")},
-		"expected auto, fp32, bf16 or int8":      {dir, "--cache-format", "fp64"},
-		"max_body_bytes: 0: expected at l": {dir, "--max-body-bytes", "0"},
+		"no API key is set":                 {dir, "--listen", "0.0.0.0:0"},
+		"expected both or none":             {dir, "--tls-cert", "x"},
+		"did you mean \"max_running\"":      {dir, "--config", writeFile(t, "max_runing: 3\n")},
+		"expected 1 or more":                {dir, "--max-running", "0"},
+		"did you mean --max-waiting":        {dir, "--max-waitin", "0"},
+		"expected at least 16":              {dir, "--api-key-file", writeFile(t, "short\n")},
+		"no key in it":                      {dir, "--api-key-file", writeFile(t, "# none\n")},
+		"model: missing":                    {},
+		"expected a duration":               {dir, "--config", writeFile(t, "idle_timeout: soon\n")},
+		"expected debug, info, warn":        {dir, "--log-level", "loud"},
+		"expected scheme and host":          {dir, "--cors-origins", "example.com"},
+		"expected an address and a port":    {dir, "--listen", "nowhere"},
+		"chat template":                     {dir, "--chat-template", writeFile(t, "{% for %}")},
+		"expected auto, fp32, bf16 or int8": {dir, "--cache-format", "fp64"},
+		"max_body_bytes: 0: expected at l":  {dir, "--max-body-bytes", "0"},
 	} {
 		root := newRoot()
 		root.SetArgs(append([]string{"serve"}, args...))

@@ -191,7 +191,7 @@ func (e *Engine) scorePrompt(q *Sequence, row int32) {
 		e.from.Logits(e.logits, e.scored)
 		for i := range n {
 			t := &q.prompt[q.done+lo+i+1]
-			t.LogProb, t.Top = logProbs(e.logits[i*v:(i+1)*v], prompt[q.done+lo+i+1], q.stream.request.TopLogProbs)
+			t.LogProb, t.Top = logProbs(e.logits[i*v:(i+1)*v], prompt[q.done+lo+i+1], q.stream.request.TopPromptLogProbs)
 		}
 	}
 }

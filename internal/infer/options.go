@@ -25,21 +25,22 @@ func (e *OptionError) Error() string {
 // Options say how a text is continued.
 type Options struct {
 	Sampling
-	MaxTokens       int      // at most so many tokens; 0: until the context is full
-	MinTokens       int      // no end of text, and no stop, before so many tokens
-	Stop            []string // the text ends before any of these
-	StopTokens      []int32  // the text ends before any of these tokens
-	Banned          []int32  // tokens that are never drawn
-	N               int      // texts behind the one prompt; 0 is 1
-	MaxRecursion    int      // at most so many recursions a token; 0: all
-	Speculate       int      // tokens that are guessed with one recursion and then read together; the text is the same without; 0: none
-	RouterThreshold float64  // expert-choice: a token goes on where the sigmoid of its score passes it; 0: 0.5, as in training
-	LogProbs        bool     // fill Token.LogProb
-	TopLogProbs     int      // so many of the best tokens beside each; implies LogProbs
-	PromptLogProbs  bool     // the same for the prompt's tokens
-	RouterScores    bool     // fill Token.Scores
-	Regexp          string   // the text matches this, as a whole, unless it is broken off; "": anything
-	JSONSchema      []byte   // the text is JSON that this describes; nil: anything
+	MaxTokens         int      // at most so many tokens; 0: until the context is full
+	MinTokens         int      // no end of text, and no stop, before so many tokens
+	Stop              []string // the text ends before any of these
+	StopTokens        []int32  // the text ends before any of these tokens
+	Banned            []int32  // tokens that are never drawn
+	N                 int      // texts behind the one prompt; 0 is 1
+	MaxRecursion      int      // at most so many recursions a token; 0: all
+	Speculate         int      // tokens that are guessed with one recursion and then read together; the text is the same without; 0: none
+	RouterThreshold   float64  // expert-choice: a token goes on where the sigmoid of its score passes it; 0: 0.5, as in training
+	LogProbs          bool     // fill Token.LogProb
+	TopLogProbs       int      // so many of the best tokens beside each; implies LogProbs
+	PromptLogProbs    bool     // fill LogProb of the prompt's tokens
+	TopPromptLogProbs int      // so many of the best tokens beside each of these; implies PromptLogProbs
+	RouterScores      bool     // fill Token.Scores
+	Regexp            string   // the text matches this, as a whole, unless it is broken off; "": anything
+	JSONSchema        []byte   // the text is JSON that this describes; nil: anything
 }
 
 // DefaultOptions continues by up to 256 tokens.
@@ -67,6 +68,8 @@ func (o *Options) Validate() error {
 		return &OptionError{Name: "speculate", Found: o.Speculate, Expected: fmt.Sprintf("1 to %d, or 0 for none", maxSpeculate)}
 	case o.TopLogProbs < 0 || o.TopLogProbs > maxTopLogProbs:
 		return &OptionError{Name: "top_logprobs", Found: o.TopLogProbs, Expected: fmt.Sprintf("0 to %d", maxTopLogProbs)}
+	case o.TopPromptLogProbs < 0 || o.TopPromptLogProbs > maxTopLogProbs:
+		return &OptionError{Name: "prompt_logprobs", Found: o.TopPromptLogProbs, Expected: fmt.Sprintf("0 to %d", maxTopLogProbs)}
 	}
 	if o.Regexp != "" && o.JSONSchema != nil {
 		return &OptionError{Name: "regexp", Found: "beside a JSON schema", Expected: "one of the two"}
@@ -104,6 +107,9 @@ func (o *Options) check(c *model.Config) error {
 func (o *Options) mode() model.Mode {
 	return model.Mode{Routing: model.Causal, MaxRecursion: o.MaxRecursion, Threshold: o.RouterThreshold}
 }
+
+// scoresPrompt tells whether the prompt's tokens get their probabilities.
+func (o *Options) scoresPrompt() bool { return o.PromptLogProbs || o.TopPromptLogProbs > 0 }
 
 // samples is how many texts are asked for.
 func (o *Options) samples() int { return max(o.N, 1) }

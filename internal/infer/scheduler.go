@@ -110,7 +110,7 @@ func (e *Engine) join(q *Sequence) {
 		}
 		q.sampler.Observe(q.tokens...)
 	}
-	if e.o.PrefixReuse && q.lead == nil && !o.PromptLogProbs && !o.RouterScores {
+	if e.o.PrefixReuse && q.lead == nil && !o.scoresPrompt() && !o.RouterScores {
 		q.done = e.cache.reuse(q, len(q.tokens)-1)
 		copy(q.seen, q.count)
 		if q.done > 0 {
@@ -281,7 +281,7 @@ func (e *Engine) leaveRows() {
 // left ends a chunk that has gone through the whole model, whose first row is the given one of the pass. Behind the last of a sequence something is drawn.
 func (e *Engine) left(q *Sequence, row int32) {
 	n := int32(len(q.chunk))
-	if q.stream.request.PromptLogProbs && q.index == 0 {
+	if q.stream.request.scoresPrompt() && q.index == 0 {
 		e.scorePrompt(q, row)
 	}
 	e.settle(q)

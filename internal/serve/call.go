@@ -113,7 +113,9 @@ func (c *call) complete(limit int) error {
 	if !c.chat && len(c.prompts) == 0 {
 		c.prompts = []prompt{{}}
 	}
-	o.PromptLogProbs = c.echo && o.LogProbs
+	if o.PromptLogProbs = c.echo && o.LogProbs; o.PromptLogProbs {
+		o.TopPromptLogProbs = o.TopLogProbs
+	}
 	o.RouterScores = c.returnDepth
 	return nil
 }
