@@ -62,7 +62,7 @@ func (t *dattentionTask) split() {
 }
 
 // chunkWorth is queries times keys of a part of a sequence that pays for its sum.
-const chunkWorth = 1 << 17
+const chunkWorth = 1 << 18
 
 // chunkParts is into how many parts at most a sequence is cut: enough for a few workers to get equal shares of one, and so few that their sums take no more
 // than a few times the memory of dk and dv.
@@ -80,7 +80,7 @@ func (t *dattentionTask) Do(worker, lo, hi int) {
 		clear(dv)
 		for b := c.block; b < c.blockEnd; b++ {
 			if t.bf16 != nil {
-				t.blockBF16(&t.buf.workers[worker], &t.bf16.workers[worker], dk, dv, t.buf.blocks[b], c.lo, g)
+				t.blockBF16(&t.buf.workers[worker], &t.bf16.workers[worker], dk, dv, b, c.lo, g)
 				continue
 			}
 			t.block(&t.buf.workers[worker], dk, dv, b, c.lo, g)
@@ -110,14 +110,8 @@ func (t *dattentionTask) block(s *attentionScratch, dk, dv []float32, block, ori
 		at, to := base*t.kvs, base*s.pad
 		for i := range panels {
 			t.step(s, &panels[i], dk[to:], dv[to:], key[at:], value[at:], base)
-		}
-		if base == 0 {
-			b.prefetch(t.dq, t.dqs, g, g+1, t.a, kernels)
-			if block+1 < len(t.buf.blocks) {
-				next := t.buf.blocks[block+1]
-				next.prefetch(t.q, t.qs, g, g+1, t.a, kernels)
-				next.prefetch(t.o, t.a.H*e, g, g+1, t.a, kernels)
-				next.prefetch(t.do, t.a.H*e, g, g+1, t.a, kernels)
+			if base == 0 {
+				t.fetch(block, g, i)
 			}
 		}
 	}
@@ -127,6 +121,24 @@ func (t *dattentionTask) block(s *attentionScratch, dk, dv []float32, block, ori
 			p.shrink[lane] = t.scale()
 		}
 		p.scatter(t.dq, p.dqT, s.rows, p.shrink[:], t.dqs, kernels)
+	}
+}
+
+// fetch fetches, ahead of its use, where dq of a block goes and what the next block reads: with each of the block's first panels a part.
+func (t *dattentionTask) fetch(block, g, panel int) {
+	kernels, o := &t.buf.kernels, t.a.H*t.a.E
+	if panel == 0 {
+		t.buf.blocks[block].prefetch(t.dq, t.dqs, g, g+1, t.a, kernels)
+	}
+	if block+1 == len(t.buf.blocks) {
+		return
+	}
+	switch next := t.buf.blocks[block+1]; panel {
+	case 0:
+		next.prefetch(t.q, t.qs, g, g+1, t.a, kernels)
+	case 1:
+		next.prefetch(t.do, o, g, g+1, t.a, kernels)
+		next.prefetch(t.o, o, g, g+1, t.a, kernels)
 	}
 }
 

@@ -138,7 +138,11 @@ type attentionRoundTask struct {
 
 func (t *attentionRoundTask) Do(_, lo, hi int) {
 	h, e := t.h, t.h.a.E
+	const ahead = 8 // rows: they lie apart, so that no cache would guess the next one
 	for i := lo; i < hi; i++ {
+		if i+ahead < hi {
+			h.kernels.prefetch(&t.x[(h.first+i+ahead)*t.stride], 1, 0, 4*h.a.K*e)
+		}
 		for g := range h.a.K {
 			at := (h.first+i)*t.stride + g*e
 			if !t.pairs {
@@ -194,8 +198,8 @@ func (h *attentionBF16) load(p *queryPanel, rows, wide, xT, x, scale []float32, 
 	}
 }
 
-// blockBF16 computes the outputs of a block of queries of the kv head g.
-func (t *attentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, b queryBlock, g int) {
+// blockBF16 computes the outputs of a block of queries of the kv head g, which belongs to an item.
+func (t *attentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, b queryBlock, g, item int) {
 	h, e := t.bf16, t.a.E
 	panels, size := s.place(b, g, g+1, t.a, t.span, &h.kernels), h.words*bf16Lanes
 	for i := range panels {
@@ -222,6 +226,9 @@ func (t *attentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, b queryBl
 			}
 			bf16Outer(p.oT, value, 2*h.pad, u.pairs, e, even(n)/2)
 		}
+		if base == 0 {
+			t.fetch(b, g, g+1, item)
+		}
 	}
 	for i := range panels {
 		t.finish(s, &panels[i], &h.kernels)
@@ -229,8 +236,8 @@ func (t *attentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, b queryBl
 }
 
 // blockBF16 sets dq of a block of queries of the kv head g and adds to dk and dv[...][pad], which start at the key row origin.
-func (t *dattentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, dk, dv []float32, b queryBlock, origin, g int) {
-	h := t.bf16
+func (t *dattentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, dk, dv []float32, block, origin, g int) {
+	h, b := t.bf16, t.buf.blocks[block]
 	panels := s.place(b, g, g+1, t.a, t.span, &h.kernels)
 	for i := range panels {
 		t.loadBF16(s, u, &panels[i], i, len(panels))
@@ -242,6 +249,9 @@ func (t *dattentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, dk, dv [
 		n := min(bf16Keys, keys-base)
 		for i := range panels {
 			t.stepBF16(s, u, &panels[i], i, len(panels), first+base, base, n, g)
+			if base == 0 {
+				t.fetch(block, g, i)
+			}
 		}
 		for j := 0; j < h.pad; j += bf16Lanes {
 			at, panel := base*h.pad+j, j*depth

@@ -39,7 +39,7 @@ func (t *attentionTask) Do(worker, lo, hi int) {
 	for i := lo; i < hi; i++ {
 		b, g, gEnd := t.item(i)
 		if t.bf16 != nil {
-			t.blockBF16(s, &t.bf16.workers[worker], b, g)
+			t.blockBF16(s, &t.bf16.workers[worker], b, g, i)
 			continue
 		}
 		heads := 1
@@ -82,15 +82,21 @@ func (t *attentionTask) block(s *attentionScratch, b queryBlock, g, gEnd, item i
 		n := min(keyTile, keys-base)
 		t.step(s, panels, key[base*t.kvs:], value[base*t.kvs:], base, n, keys-base > keyTile)
 		if base == 0 {
-			b.prefetch(t.o, t.a.H*e, g, gEnd, t.a, kernels)
-			if item+1 < t.items() {
-				next, g, gEnd := t.item(item + 1)
-				next.prefetch(t.q, t.qs, g, gEnd, t.a, kernels)
-			}
+			t.fetch(b, g, gEnd, item)
 		}
 	}
 	for i := range panels {
 		t.finish(s, &panels[i], kernels)
+	}
+}
+
+// fetch fetches, ahead of their use, where the outputs of a block of an item go and the queries of the next item.
+func (t *attentionTask) fetch(b queryBlock, g, gEnd, item int) {
+	kernels := &t.buf.kernels
+	b.prefetch(t.o, t.a.H*t.a.E, g, gEnd, t.a, kernels)
+	if item+1 < t.items() {
+		next, g, gEnd := t.item(item + 1)
+		next.prefetch(t.q, t.qs, g, gEnd, t.a, kernels)
 	}
 }
 
