@@ -151,3 +151,83 @@ func attnAddScaled(y *float32, x *float32, n int, scale float32)
 //
 //go:noescape
 func attnPrefetch(p *float32, rows int, stride int, bytes int)
+
+// attnFewScores1AVX2 computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.
+//
+//go:noescape
+func attnFewScores1AVX2(s *float32, keys **float32, q *float32, stride int, depth int, groups int)
+
+// attnFewAccumulate1AVX2 computes o[queries][e] = o·shrink + w·v with the weights w[queries][48] of keys in groups of 16, each group at its address, with rows stride bytes apart; e is a multiple of 16.
+//
+//go:noescape
+func attnFewAccumulate1AVX2(o *float32, w *float32, shrink *float32, values **float32, stride int, keys int, e int)
+
+// attnFewScores2AVX2 computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.
+//
+//go:noescape
+func attnFewScores2AVX2(s *float32, keys **float32, q *float32, stride int, depth int, groups int)
+
+// attnFewAccumulate2AVX2 computes o[queries][e] = o·shrink + w·v with the weights w[queries][48] of keys in groups of 16, each group at its address, with rows stride bytes apart; e is a multiple of 16.
+//
+//go:noescape
+func attnFewAccumulate2AVX2(o *float32, w *float32, shrink *float32, values **float32, stride int, keys int, e int)
+
+// attnFewScores3AVX2 computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.
+//
+//go:noescape
+func attnFewScores3AVX2(s *float32, keys **float32, q *float32, stride int, depth int, groups int)
+
+// attnFewAccumulate3AVX2 computes o[queries][e] = o·shrink + w·v with the weights w[queries][48] of keys in groups of 16, each group at its address, with rows stride bytes apart; e is a multiple of 16.
+//
+//go:noescape
+func attnFewAccumulate3AVX2(o *float32, w *float32, shrink *float32, values **float32, stride int, keys int, e int)
+
+// attnFewSoftmaxAVX2 turns the scores s[queries][48] of keys into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m). What stands behind the keys up to a multiple of 16 must be −∞.
+//
+//go:noescape
+func attnFewSoftmaxAVX2(s *float32, m *float32, l *float32, shrink *float32, queries int, keys int)
+
+// attnFewScores1AVX512 computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.
+//
+//go:noescape
+func attnFewScores1AVX512(s *float32, keys **float32, q *float32, stride int, depth int, groups int)
+
+// attnFewAccumulate1AVX512 computes o[queries][e] = o·shrink + w·v with the weights w[queries][48] of keys in groups of 16, each group at its address, with rows stride bytes apart; e is a multiple of 16.
+//
+//go:noescape
+func attnFewAccumulate1AVX512(o *float32, w *float32, shrink *float32, values **float32, stride int, keys int, e int)
+
+// attnFewScores2AVX512 computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.
+//
+//go:noescape
+func attnFewScores2AVX512(s *float32, keys **float32, q *float32, stride int, depth int, groups int)
+
+// attnFewAccumulate2AVX512 computes o[queries][e] = o·shrink + w·v with the weights w[queries][48] of keys in groups of 16, each group at its address, with rows stride bytes apart; e is a multiple of 16.
+//
+//go:noescape
+func attnFewAccumulate2AVX512(o *float32, w *float32, shrink *float32, values **float32, stride int, keys int, e int)
+
+// attnFewScores3AVX512 computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.
+//
+//go:noescape
+func attnFewScores3AVX512(s *float32, keys **float32, q *float32, stride int, depth int, groups int)
+
+// attnFewAccumulate3AVX512 computes o[queries][e] = o·shrink + w·v with the weights w[queries][48] of keys in groups of 16, each group at its address, with rows stride bytes apart; e is a multiple of 16.
+//
+//go:noescape
+func attnFewAccumulate3AVX512(o *float32, w *float32, shrink *float32, values **float32, stride int, keys int, e int)
+
+// attnFewScores4AVX512 computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.
+//
+//go:noescape
+func attnFewScores4AVX512(s *float32, keys **float32, q *float32, stride int, depth int, groups int)
+
+// attnFewAccumulate4AVX512 computes o[queries][e] = o·shrink + w·v with the weights w[queries][48] of keys in groups of 16, each group at its address, with rows stride bytes apart; e is a multiple of 16.
+//
+//go:noescape
+func attnFewAccumulate4AVX512(o *float32, w *float32, shrink *float32, values **float32, stride int, keys int, e int)
+
+// attnFewSoftmaxAVX512 turns the scores s[queries][48] of keys into weights 2^(s−m), with m and the sum l of the weights brought up to date and shrink = 2^(old m − m). What stands behind the keys up to a multiple of 16 must be −∞.
+//
+//go:noescape
+func attnFewSoftmaxAVX512(s *float32, m *float32, l *float32, shrink *float32, queries int, keys int)

@@ -84,6 +84,10 @@ func (t *pagedTask) Do(worker, lo, hi int) {
 		if i+1 < hi {
 			t.fetchFirst(i + 1)
 		}
+		if t.byRow(b) {
+			t.rowBlock(s, b, g, gEnd, table)
+			continue
+		}
 		heads := 1
 		if kernels.few(b.queries) {
 			heads = gEnd - g

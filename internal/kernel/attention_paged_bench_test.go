@@ -21,7 +21,7 @@ func BenchmarkAttentionPaged(b *testing.B) {
 					pages.Put(p, i, row, row)
 				}
 			}
-			for _, keys := range []int{64, 1024} {
+			for _, keys := range []int{48, 1024} {
 				b.Run(fmt.Sprintf("keys=%d/layers=%d/workers=%d", keys, layers, workers), func(b *testing.B) {
 					q, o, table := make([]float32, a.H*a.E), make([]float32, a.H*a.E), make([]int32, most/size)
 					for i := range b.N {

@@ -13,7 +13,7 @@ import (
 // TestAttentionPagedIsAttention: over pages of any size, in any order, whatever rows are computed together, with one worker or two, the bits are those of
 // Attention over the same entries; in the formats of fewer bits they are near.
 func TestAttentionPagedIsAttention(t *testing.T) {
-	shapes := []kernel.Heads{{H: 9, K: 3, E: 64}, {H: 4, K: 2, E: 8}, {H: 2, K: 1, E: 20}, {H: 8, K: 8, E: 16}}
+	shapes := []kernel.Heads{{H: 9, K: 3, E: 64}, {H: 4, K: 2, E: 8}, {H: 2, K: 1, E: 20}, {H: 8, K: 8, E: 16}, {H: 8, K: 2, E: 32}, {H: 7, K: 1, E: 48}, {H: 4, K: 2, E: 96}}
 	for _, level := range kernel.Levels() {
 		for _, a := range shapes {
 			for _, size := range []int{1, 5, 16, 48, 100} {
@@ -36,7 +36,7 @@ func TestAttentionPagedIsAttention(t *testing.T) {
 						pages[f] = cpu.NewPages(600, size, f, a)
 					}
 					free := rng.Perm(600)
-					for _, s := range [][2]int{{1, 1}, {1, 49}, {7, 130}, {1, 96}, {40, 40}} {
+					for _, s := range [][2]int{{1, 1}, {1, 49}, {7, 130}, {1, 96}, {2, 77}, {40, 40}, {3, 60}} {
 						n, total := s[0], s[1]
 						k, v, query := draw(total*a.K*a.E), draw(total*a.K*a.E), draw(n*qs)
 						r := kernel.PagedRows{Row: len(keys), Rows: n}

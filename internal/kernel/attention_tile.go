@@ -34,6 +34,7 @@ type attentionTile struct {
 // attentionKernels is one level's kernels. The tiles are from the one with the fewest lanes, for decoding, to the fastest.
 type attentionKernels struct {
 	tiles     []attentionTile
+	row       rowKernels
 	transpose func(dst, src, scale *float32, rows, cols, dstStride, srcStride int)
 	addScaled func(y, x *float32, n int, scale float32)
 	prefetch  func(p *float32, rows, stride, bytes int)
@@ -100,6 +101,7 @@ type attentionScratch struct {
 	s, dp       []float32 // [keyTile][lanes]
 	page        []float32 // [keyTile][e], for pages of other formats
 	scale, ones []float32 // [pad or lanes]: log2(e)/√e and 1
+	groups      [keyTile / keyGroup]*float32
 	panels      [maxPanels]queryPanel
 }
 

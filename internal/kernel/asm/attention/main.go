@@ -67,6 +67,8 @@ func main() {
 	transpose()
 	addScaled()
 	prefetch()
+	fewKernels(y, 3)
+	fewKernels(z, 4)
 	evex.Generate()
 }
 
