@@ -171,6 +171,16 @@ type Engine struct {
 
 // NewEngine returns an engine at work. A tokenizer with more tokens than the model's vocabulary is refused.
 func NewEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, error) {
+	e, err := newEngine(m, tok, o)
+	if err != nil {
+		return nil, err
+	}
+	go e.loop()
+	return e, nil
+}
+
+// newEngine returns an engine whose loop does not run yet.
+func newEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -192,11 +202,7 @@ func NewEngine(m *model.Model, tok *token.Tokenizer, o EngineOptions) (*Engine, 
 			return tok.TokenBytes(id)
 		})
 	})
-	if err := e.build(); err != nil {
-		return nil, err
-	}
-	go e.loop()
-	return e, nil
+	return e, e.build()
 }
 
 // formatFor is AutoFormat beside a model's weights.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"mor/internal/infer"
@@ -46,13 +49,46 @@ func newEngine(t testing.TB, m *model.Model, tok *token.Tokenizer, change ...fun
 	if err != nil {
 		t.Fatal(err)
 	}
+	watch(t, e, nil)
+	return e
+}
+
+// open is how many engines tests have open.
+var open atomic.Int32
+
+// watch closes an engine when the test ends, and sees to it that no page, seat, request and goroutine is left. start, where there is one, has its loop run.
+func watch(t testing.TB, e *infer.Engine, start func()) {
+	open.Add(1)
 	t.Cleanup(func() {
+		if start != nil {
+			start()
+		}
 		e.Close()
+		open.Add(-1)
 		if s := e.Stats(); s.Running != 0 || s.Waiting != 0 || s.WaitingTokens != 0 || s.PagesUsed != 0 {
 			t.Errorf("left behind: %+v", s)
 		}
+		if err := e.Audit(); err != nil {
+			t.Errorf("left behind: %v", err)
+		}
+		if pages, seats := e.Held(); pages != 0 || seats != 0 {
+			t.Errorf("left behind: %d pages, %d seats", pages, seats)
+		}
+		for range 100 { // a goroutine that has closed a channel may take a moment to end
+			if engineGoroutines() <= int(open.Load()) {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Errorf("left behind: %d goroutines of engines, of which %d are open", engineGoroutines(), open.Load())
 	})
-	return e
+}
+
+// engineGoroutines counts the goroutines that engines have started.
+func engineGoroutines() int {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	return strings.Count(string(stacks), "\ncreated by mor/internal/infer.")
 }
 
 func greedily(max int) infer.Options {
