@@ -224,7 +224,11 @@ func (e *Engine) build() error {
 	seats := o.MaxRunning + n*o.TokenBudget + asideRows // a row that enters, but aside, is under way for n ticks at most
 	pages := int(min(o.CacheBytes/kernel.PageBytes(o.PageSize, o.CacheFormat, heads), 1<<30))
 	text := (c.MaxPositionEmbeddings+o.PageSize-1)/o.PageSize + 1 // pages of a slot
-	pages = min(pages, e.m.Plan.Slots*text*2*o.MaxRunning)        // as many again for prefixes
+	most := e.m.Plan.Slots * text * o.MaxRunning
+	if o.PrefixReuse {
+		most *= 2 // as many again
+	}
+	pages = min(pages, most)
 	e.cache = NewCache(e.m, max(pages, 1), o.PageSize, seats, o.CacheFormat)
 	if e.longest = min(c.MaxPositionEmbeddings, e.cache.longest()); e.longest < 2 {
 		return &OptionError{Name: "cache_bytes", Found: o.CacheBytes, Expected: fmt.Sprintf("room for two pages of %d tokens in each of %d slots", o.PageSize, len(e.cache.slots))}

@@ -8,7 +8,7 @@ import (
 
 // Vocab is the inverse of New: the vocabulary of a byte-level tokenizer whose pre-tokenizer has one of llama.cpp's names.
 func (t *Tokenizer) Vocab() (Vocab, error) {
-	v := Vocab{Tokens: t.texts(), Added: t.AddedTokens(), Prefix: t.Prefix()}
+	v := Vocab{Tokens: t.textsByID(), Added: t.AddedTokens(), Prefix: t.Prefix()}
 	if t.spec.sentence != nil {
 		return v, fmt.Errorf("a vocabulary of SentencePiece's kind is not byte-level")
 	}
@@ -46,7 +46,7 @@ func (t *Tokenizer) Sentence() (Sentence, bool) {
 	if t.spec.sentence == nil {
 		return Sentence{}, false
 	}
-	v := Sentence{Tokens: t.texts(), Added: t.AddedTokens(), Unknown: t.unk, Prefix: t.Prefix(), Prepend: t.spec.sentence.prepend}
+	v := Sentence{Tokens: t.textsByID(), Added: t.AddedTokens(), Unknown: t.unk, Prefix: t.Prefix(), Prepend: t.spec.sentence.prepend}
 	v.Scores = make([]float32, len(v.Tokens))
 	ids := make(map[string]int, len(v.Tokens))
 	for id, text := range v.Tokens {
@@ -60,14 +60,14 @@ func (t *Tokenizer) Sentence() (Sentence, bool) {
 	return v, true
 }
 
-// texts lists the tokens by id as the vocabulary writes them, "" for an id without one.
-func (t *Tokenizer) texts() []string {
+// textsByID lists the tokens by id as the vocabulary writes them, "" for an id without one.
+func (t *Tokenizer) textsByID() []string {
 	out := make([]string, t.VocabSize())
 	for _, a := range t.spec.added {
 		out[a.ID] = a.Content
 	}
-	for _, v := range t.spec.vocab {
-		out[v.id] = v.text
+	for id, text := range t.texts.all {
+		out[id] = text
 	}
 	return out
 }

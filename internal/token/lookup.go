@@ -50,26 +50,43 @@ func (t *Tokenizer) buildIDs(added map[int32]string) {
 	}
 }
 
-// packTexts lays the texts of a vocabulary one behind the other, so that what they were read from is not held.
-func packTexts(vocab []vocabEntry) {
+// vocabTexts is the texts of a vocabulary, one behind the other, so that what they were read from is not held.
+type vocabTexts struct {
+	text string
+	ids  []int32 // ascending
+	ends []int32 // in text
+}
+
+func packTexts(vocab []vocabEntry) vocabTexts {
 	var all strings.Builder
 	n := 0
 	for i := range vocab {
 		n += len(vocab[i].text)
 	}
 	all.Grow(n)
-	for i := range vocab {
-		all.WriteString(vocab[i].text)
+	v := vocabTexts{ids: make([]int32, len(vocab)), ends: make([]int32, len(vocab))}
+	for i, e := range vocab {
+		all.WriteString(e.text)
+		v.ids[i], v.ends[i] = e.id, int32(all.Len())
 	}
-	text := all.String()
-	for i := range vocab {
-		vocab[i].text, text = text[:len(vocab[i].text)], text[len(vocab[i].text):]
+	v.text = all.String()
+	return v
+}
+
+// all yields the ids, ascending, and their texts.
+func (v *vocabTexts) all(yield func(id int32, text string) bool) {
+	begin := int32(0)
+	for i, end := range v.ends {
+		if !yield(v.ids[i], v.text[begin:end]) {
+			return
+		}
+		begin = end
 	}
 }
 
 // mergeTexts lists the merges by the texts of their tokens, in order of rank.
 func (t *Tokenizer) mergeTexts() []mergePair {
-	texts := t.texts()
+	texts := t.textsByID()
 	out := make([]mergePair, len(t.merges.pairs))
 	for i, p := range t.merges.pairs {
 		out[i] = mergePair{texts[p[0]], texts[p[1]]}

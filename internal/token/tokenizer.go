@@ -17,11 +17,12 @@ import (
 type Tokenizer struct {
 	spec spec
 
-	slab    []byte  // the bytes of all tokens, in order of id
-	offsets []int32 // [vocab+1] token id is slab[offsets[id]:offsets[id+1]]
-	defined []bool  // [vocab] whether the id names a token
-	special []bool  // [vocab]
-	ids     idTable // raw bytes of a token -> id
+	slab    []byte     // the bytes of all tokens, in order of id
+	offsets []int32    // [vocab+1] token id is slab[offsets[id]:offsets[id+1]]
+	defined []bool     // [vocab] whether the id names a token
+	special []bool     // [vocab]
+	ids     idTable    // raw bytes of a token -> id
+	texts   vocabTexts // of the model's vocabulary
 
 	runes   map[rune]int32   // SentencePiece: token of each single character, else nil
 	byteIDs [256]int32       // token of each single byte, -1 where the vocabulary lacks it
@@ -51,7 +52,7 @@ type AddedToken struct {
 
 // spec is what a tokenizer file says, checked field by field; build makes a Tokenizer of it.
 type spec struct {
-	vocab        []vocabEntry // in order of id
+	vocab        []vocabEntry // in order of id; a built Tokenizer has their texts alone
 	merges       []mergePair  // in order of rank; a built Tokenizer has them by id
 	added        []AddedToken // in order of the file
 	pre          []preStep
@@ -90,11 +91,11 @@ func build(s spec) (*Tokenizer, error) {
 	if err := t.buildTokens(size, texts); err != nil {
 		return nil, err
 	}
-	packTexts(t.spec.vocab)
+	t.texts = packTexts(t.spec.vocab)
 	if t.merges, err = newMergeTable(s.merges, texts); err != nil {
 		return nil, err
 	}
-	t.spec.merges = nil // t.merges has them
+	t.spec.vocab, t.spec.merges = nil, nil // t.texts and t.merges have them
 	if s.unkToken != nil {
 		id, ok := texts[*s.unkToken]
 		if !ok {

@@ -45,11 +45,13 @@ func (t *Tokenizer) appendJSON(dst []byte) []byte {
 	dst = append(dst, ", \"ignore_merges\": "...)
 	dst = strconv.AppendBool(dst, s.ignoreMerges)
 	dst = append(dst, ", \"vocab\": {"...)
-	for i, v := range s.vocab {
-		dst = appendComma(dst, i)
-		dst = appendString(dst, v.text)
+	n := 0
+	for id, text := range t.texts.all {
+		dst = appendComma(dst, n)
+		dst = appendString(dst, text)
 		dst = append(dst, ": "...)
-		dst = strconv.AppendInt(dst, int64(v.id), 10)
+		dst = strconv.AppendInt(dst, int64(id), 10)
+		n++
 	}
 	dst = append(dst, "\n }, \"merges\": ["...)
 	for i, m := range t.mergeTexts() {
