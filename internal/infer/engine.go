@@ -240,7 +240,7 @@ func (e *Engine) build() error {
 		e.seats = append(e.seats, int32(seats-1-i))
 	}
 	for range e.m.CPU().Pool().Workers() {
-		e.drafts = append(e.drafts, &draft{})
+		e.drafts = append(e.drafts, &draft{cpu: e.m.CPU()})
 	}
 	ones := make([]float64, len(c.Shares()))
 	for i := range ones {

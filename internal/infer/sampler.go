@@ -4,14 +4,15 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+
+	"mor/internal/kernel"
 )
 
 // errNotFinite means that the weights are no use.
 var errNotFinite = errors.New("logits are not finite: the weights are damaged, or their training diverged; use an earlier checkpoint")
 
-// Sampler draws tokens for one text at a time. The same seed, options and logits draw the same tokens; of equal logits the lower token comes
-// first. It allocates only at the first token that it
-// draws, and at the first that a penalty has to count.
+// Sampler draws tokens for one text at a time. The same seed, options and logits draw the same tokens on CPUs of one level; of equal logits the lower token
+// comes first. It allocates only at the first token that it draws, and at the first that a penalty has to count.
 type Sampler struct {
 	*draft
 	opt    Sampling
@@ -31,16 +32,20 @@ type occurred struct {
 
 // draft is the memory of a draw. Samplers can share one as long as they draw one after the other.
 type draft struct {
+	cpu    *kernel.CPU
 	heap   []candidate // room for every token
 	popped int         // tokens that have been taken from the heap
 	sum    []float64   // [v] running sums of probabilities
+	shares []float32   // [v] probabilities as shares of the best one's
+	blocks []float64   // sums of blocks of them
 	raw    []float32   // [v] logits as the model gave them
 }
 
 // room makes room for a draw from a vocabulary, which taking the best token does without.
 func (d *draft) room(vocab int) {
 	if len(d.sum) < vocab {
-		d.heap, d.sum = make([]candidate, 0, vocab), make([]float64, vocab)
+		d.heap, d.sum, d.shares = make([]candidate, 0, vocab), make([]float64, vocab), make([]float32, vocab)
+		d.blocks = make([]float64, 0, (vocab+blockLen-1)/blockLen)
 	}
 }
 
@@ -54,8 +59,10 @@ func (a candidate) before(b candidate) bool {
 	return a.logit > b.logit || a.logit == b.logit && a.id < b.id
 }
 
-// NewSampler returns a sampler for a vocabulary. Reset must come before the first Sample.
-func NewSampler(vocab int) *Sampler { return &Sampler{draft: &draft{}, vocab: vocab} }
+// NewSampler returns a sampler for a vocabulary, whose draws are the caller's to compute. Reset must come before the first Sample.
+func NewSampler(cpu *kernel.CPU, vocab int) *Sampler {
+	return &Sampler{draft: &draft{cpu: cpu}, vocab: vocab}
+}
 
 // Reset starts another text. Texts with one seed but different streams are drawn independently.
 func (s *Sampler) Reset(o Sampling, stream uint64) error {
@@ -141,12 +148,12 @@ func (s *Sampler) Sample(logits []float32) (int32, error) {
 		k = s.opt.TopK
 		total = 0
 		for i := range k { // the probabilities are those among the best k
-			total += s.share(s.ranked(i).logit, top)
+			total += float64(s.shares[s.ranked(i).id])
 		}
 	}
 	n, sum := 0, 0.0
 	for ; n < k && sum < s.opt.TopP*total; n++ {
-		w := s.share(s.ranked(n).logit, top)
+		w := float64(s.shares[s.ranked(n).id])
 		if n > 0 && (w < s.opt.MinP || w == 0) {
 			break
 		}
@@ -208,67 +215,109 @@ func bestOf(logits []float32) (int32, error) {
 
 // drawAll draws among all tokens that min-p leaves.
 func (s *Sampler) drawAll(logits []float32, top float32) int32 {
-	sum, last := 0.0, 0
-	for i, v := range logits {
-		if w := s.share(v, top); w > 0 && w >= s.opt.MinP {
-			sum += w
-			last = i
+	s.weigh(logits, top)
+	least := float32(s.opt.MinP)
+	total := 0.0
+	for b := range s.blocks {
+		if least > 0 {
+			s.blocks[b] = 0
+			for _, w := range s.block(b) {
+				if w >= least {
+					s.blocks[b] += float64(w)
+				}
+			}
 		}
-		s.sum[i] = sum
+		total += s.blocks[b]
 	}
-	u := s.uniform() * sum
-	for i, below := range s.sum[:last] {
-		if u < below {
-			return int32(i)
+	u, last := s.uniform()*total, 0
+	for b, sum := range s.blocks {
+		if u >= sum {
+			u -= sum
+			continue
 		}
+		for i, w := range s.block(b) {
+			if w == 0 || w < least {
+				continue
+			}
+			if last = b*blockLen + i; u < float64(w) {
+				return int32(last)
+			}
+			u -= float64(w)
+		}
+		break // the sum was rounded otherwise
 	}
 	return int32(last)
+}
+
+// blockLen is how many shares are summed together.
+const blockLen = 1024
+
+// weigh computes the share of each token, and the sums of blocks of them, which together are returned.
+func (s *Sampler) weigh(logits []float32, top float32) (total float64) {
+	s.room(len(logits))
+	scale := float32(min(s.scale, 1e30))
+	s.shares, s.blocks = s.shares[:len(logits)], s.blocks[:0]
+	for at := 0; at < len(logits); at += blockLen {
+		end := min(at+blockLen, len(logits))
+		sum := s.cpu.Shares(s.shares[at:end], logits[at:end], top, scale)
+		s.blocks = append(s.blocks, sum)
+		total += sum
+	}
+	return total
+}
+
+// block is the shares of a block.
+func (s *Sampler) block(b int) []float32 {
+	return s.shares[b*blockLen : min((b+1)*blockLen, len(s.shares))]
 }
 
 // uniform is in [0, 1).
 func (s *Sampler) uniform() float64 { return float64(s.rng.Uint64()>>11) / (1 << 53) }
 
-// buckets divide the logits below the best one, an eighth each; the last one takes the rest.
-const buckets = 256
-
-func bucket(logit, top float32) int {
-	if below := (top - logit) * 8; below < buckets-1 {
-		return int(below)
-	}
-	return buckets - 1
-}
-
-// shortlist makes a heap, its best at the root, of the tokens among which those that top-k leaves, or without it those that top-p
-// leaves, surely are. It returns the sum of the shares of all tokens unless top-k is on, when it has no need of it.
+// shortlist makes a heap, its best at the root, of the tokens among which those that top-k leaves, or without it those that top-p leaves, surely are. It returns
+// the sum of the shares of all tokens.
 func (s *Sampler) shortlist(logits []float32, top float32) (total float64) {
-	var held [buckets]float64 // tokens under top-k, otherwise shares
-	need := float64(s.opt.TopK)
-	if s.opt.TopK > 0 && s.opt.TopK < len(logits) {
-		for _, v := range logits {
-			held[bucket(v, top)]++
-		}
-	} else {
-		for _, v := range logits {
-			w := s.share(v, top)
-			held[bucket(v, top)] += w
-			total += w
-		}
-		need = s.opt.TopP * total
-	}
-	last := 0
-	for sum := held[0]; sum < need && last < buckets-1; sum += held[last] {
-		last++
-	}
+	total = s.weigh(logits, top)
+	cut := s.cut(total)
 	s.heap, s.popped = s.heap[:0], 0
-	for i, v := range logits {
-		if bucket(v, top) <= last {
-			s.heap = append(s.heap, candidate{v, int32(i)})
+	for i, w := range s.shares {
+		if w >= cut {
+			s.heap = append(s.heap, candidate{logits[i], int32(i)})
 		}
 	}
 	for i := len(s.heap)/2 - 1; i >= 0; i-- {
 		s.sift(i)
 	}
 	return total
+}
+
+// cut is the highest power of two at or above which there are as many shares as top-k leaves, or without it shares of as much as top-p leaves; 0 where there is none.
+func (s *Sampler) cut(total float64) float32 {
+	const lanes = 4 // neighbours often have one exponent, and adding to one sum after the other takes its time
+	if s.opt.TopK > 0 && s.opt.TopK < len(s.shares) {
+		var counts [lanes][256]int32 // by exponent
+		for i, w := range s.shares {
+			counts[i%lanes][math.Float32bits(w)>>23&255]++
+		}
+		n := int32(0)
+		for e := 127; e > 0; e-- {
+			if n += counts[0][e] + counts[1][e] + counts[2][e] + counts[3][e]; int(n) >= s.opt.TopK {
+				return math.Float32frombits(uint32(e) << 23)
+			}
+		}
+		return 0
+	}
+	var sums [lanes][256]float64
+	for i, w := range s.shares {
+		sums[i%lanes][math.Float32bits(w)>>23&255] += float64(w)
+	}
+	sum := 0.0
+	for e := 127; e > 0; e-- {
+		if sum += sums[0][e] + sums[1][e] + sums[2][e] + sums[3][e]; sum >= s.opt.TopP*total {
+			return math.Float32frombits(uint32(e) << 23)
+		}
+	}
+	return 0
 }
 
 // ranked is the i-th best token. Those that were asked for stand behind the heap, the best one last.

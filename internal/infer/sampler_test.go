@@ -10,7 +10,23 @@ import (
 	"testing"
 
 	"mor/internal/infer"
+	"mor/internal/kernel"
 )
+
+// newCPU is a CPU of the best level that this machine has.
+func newCPU(t testing.TB) *kernel.CPU {
+	levels := kernel.Levels()
+	return levelCPU(t, levels[len(levels)-1])
+}
+
+func levelCPU(t testing.TB, l kernel.Level) *kernel.CPU {
+	cpu, err := kernel.New(l, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cpu.Close)
+	return cpu
+}
 
 // probabilities is the definition of the options: what Sample should draw each token with.
 func probabilities(o infer.Sampling, logits []float32, seen []int32) []float64 {
@@ -81,7 +97,7 @@ func TestSampleFollowsTheDefinition(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
 			const draws = 20000
 			want := probabilities(o, logits, seen)
-			s := infer.NewSampler(len(logits))
+			s := infer.NewSampler(newCPU(t), len(logits))
 			if err := s.Reset(o, 0); err != nil {
 				t.Fatal(err)
 			}
@@ -107,14 +123,22 @@ func TestSampleFollowsTheDefinition(t *testing.T) {
 // TestSampleSupport compares the tokens that can be drawn with the definition on random logits with many ties.
 func TestSampleSupport(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
-		logits := make([]float32, 1+rng.IntN(40))
+	var cpus []*kernel.CPU
+	for _, l := range kernel.Levels() {
+		cpus = append(cpus, levelCPU(t, l))
+	}
+	for n := range 300 {
+		cpu := cpus[n%len(cpus)]
+		logits, spread := make([]float32, 1+rng.IntN(40)), 9
+		if n%10 == 0 { // many, over several blocks of sums, the most of them hardly possible
+			logits, spread = make([]float32, 1000+rng.IntN(3000)), 40
+		}
 		for i := range logits {
-			logits[i] = float32(rng.IntN(9)) / 2
+			logits[i] = float32(rng.IntN(spread)) / 2
 		}
 		o := infer.Sampling{Temperature: 0.3 + rng.Float64(), TopK: rng.IntN(12), TopP: 1 - rng.Float64()*0.9, MinP: rng.Float64() * 0.3, RepetitionPenalty: 1, Seed: rng.Uint64()}
 		want := probabilities(o, logits, nil)
-		s := infer.NewSampler(len(logits))
+		s := infer.NewSampler(cpu, len(logits))
 		if err := s.Reset(o, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -128,6 +152,7 @@ func TestSampleSupport(t *testing.T) {
 
 // TestSamplesRepeat: the seed decides the text, the stream keeps texts apart, and nothing of an earlier text stays.
 func TestSamplesRepeat(t *testing.T) {
+	cpu := newCPU(t)
 	logits := make([]float32, 1000)
 	draw := func(s *infer.Sampler, seed, stream uint64) (out []int32) {
 		o := infer.DefaultSampling()
@@ -148,7 +173,7 @@ func TestSamplesRepeat(t *testing.T) {
 		}
 		return out
 	}
-	used := infer.NewSampler(len(logits))
+	used := infer.NewSampler(cpu, len(logits))
 	first := draw(used, 7, 0)
 	if other := draw(used, 8, 0); slices.Equal(first, other) {
 		t.Error("another seed draws the same")
@@ -159,7 +184,7 @@ func TestSamplesRepeat(t *testing.T) {
 	if again := draw(used, 7, 0); !slices.Equal(first, again) {
 		t.Errorf("the same seed draws %v, before %v", again, first)
 	}
-	if fresh := draw(infer.NewSampler(len(logits)), 7, 0); !slices.Equal(first, fresh) {
+	if fresh := draw(infer.NewSampler(cpu, len(logits)), 7, 0); !slices.Equal(first, fresh) {
 		t.Errorf("a new sampler draws %v, a used one %v", fresh, first)
 	}
 }
@@ -179,7 +204,7 @@ func TestSamplingIsValidated(t *testing.T) {
 	} {
 		o := infer.DefaultSampling()
 		edit(&o)
-		if err := infer.NewSampler(3).Reset(o, 0); err == nil || !strings.HasPrefix(err.Error(), name+": expected ") {
+		if err := infer.NewSampler(newCPU(t), 3).Reset(o, 0); err == nil || !strings.HasPrefix(err.Error(), name+": expected ") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -187,8 +212,9 @@ func TestSamplingIsValidated(t *testing.T) {
 
 func TestSampleRefusesWhatIsNotFinite(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	cpu := newCPU(t)
 	for _, logits := range [][]float32{{1, nan, 2}, {nan, nan}, {-inf, -inf}, {1, inf}} {
-		s := infer.NewSampler(len(logits))
+		s := infer.NewSampler(cpu, len(logits))
 		if err := s.Reset(infer.DefaultSampling(), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -216,9 +242,10 @@ func normalLogits(v int) []float32 {
 }
 
 func TestSampleDoesNotAllocate(t *testing.T) {
+	cpu := newCPU(t)
 	logits := normalLogits(5000)
 	for name, o := range sampleOptions {
-		s := infer.NewSampler(len(logits))
+		s := infer.NewSampler(cpu, len(logits))
 		if err := s.Reset(o, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -235,10 +262,11 @@ func TestSampleDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkSample(b *testing.B) {
+	cpu := newCPU(b)
 	logits := normalLogits(49152)
 	for name, o := range sampleOptions {
 		b.Run(name, func(b *testing.B) {
-			s := infer.NewSampler(len(logits))
+			s := infer.NewSampler(cpu, len(logits))
 			if err := s.Reset(o, 0); err != nil {
 				b.Fatal(err)
 			}

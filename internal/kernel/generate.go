@@ -9,3 +9,4 @@ package kernel
 //go:generate go run -C asm ./quant -out ../quant_amd64.s -stubs ../quant_amd64.go -pkg kernel
 //go:generate go run -C asm ./half -out ../half_amd64.s -stubs ../half_amd64.go -pkg kernel
 //go:generate go run -C asm ./pages -out ../pages_amd64.s -stubs ../pages_amd64.go -pkg kernel
+//go:generate go run -C asm ./sample -out ../sample_amd64.s -stubs ../sample_amd64.go -pkg kernel

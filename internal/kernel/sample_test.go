@@ -1,0 +1,37 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestDrawShares: near the definition at every level and length, exactly 1 for the best, 0 for what is impossible.
+func TestDrawShares(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, level := range Levels() {
+		for _, n := range []int{1, 7, 16, 31, 64, 1000} {
+			for _, scale := range []float32{0.01, 1, 1.25, 1e30} {
+				x := make([]float32, n)
+				for i := range x {
+					x[i] = float32(rng.NormFloat64() * 4)
+				}
+				best := rng.IntN(n)
+				x[best] = 20
+				if n > 1 {
+					x[(best+1)%n] = float32(math.Inf(-1))
+				}
+				got, want := make([]float32, n+1), make([]float32, n)
+				sum, wantSum := level.shares(got[:n], x, 20, scale), sharesGeneric(want, x, 20, scale)
+				if math.Abs(sum-wantSum) > 1e-6*wantSum || got[best] != 1 || n > 1 && got[(best+1)%n] != 0 || got[n] != 0 {
+					t.Errorf("%s, %d values, scale %v: the sum is %v, expected %v", level, n, scale, sum, wantSum)
+				}
+				for i := range want {
+					if math.Abs(float64(got[i]-want[i])) > 1e-6*float64(want[i])+1e-40 {
+						t.Errorf("%s, %d values, scale %v: share %d is %v, expected %v", level, n, scale, i, got[i], want[i])
+					}
+				}
+			}
+		}
+	}
+}
