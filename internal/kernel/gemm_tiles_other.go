@@ -17,7 +17,7 @@ func zipPairs([]float32, int, int, []BF16, []BF16, int, int, int) {}
 
 func bf16Round(*uint16, *float32, int) {}
 
-func bf16Norm(*uint16, *float32, *float32, int, float32) {}
+func bf16Norm(*uint16, *float32, *float32, *float32, int, int) {}
 
 func bf16SwiGLU(_, _, _ *uint16, _, _ *float32, _ int) {}
 
