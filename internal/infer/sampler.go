@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"mor/internal/kernel"
 )
@@ -130,7 +131,7 @@ func (s *Sampler) Sample(logits []float32) (int32, error) {
 		logits[id] += b
 	}
 	s.penalize(logits)
-	best, err := bestOf(logits)
+	best, err := s.best(logits)
 	if err != nil || s.opt.Temperature == 0 || s.opt.TopK == 1 {
 		return best, err
 	}
@@ -196,21 +197,22 @@ func (s *Sampler) penalize(logits []float32) {
 	}
 }
 
-// bestOf is the first index of the largest logit.
-func bestOf(logits []float32) (int32, error) {
-	best, top := 0, float32(math.Inf(-1))
-	for i, v := range logits {
-		if !(v <= top) {
-			if v != v {
-				return 0, errNotFinite
-			}
-			best, top = i, v
+// best is the first index of the largest logit.
+func (s *Sampler) best(logits []float32) (int32, error) {
+	at, top := 0, float32(math.Inf(-1)) // of the block that has it
+	for lo := 0; lo < len(logits); lo += blockLen {
+		t, numbers := s.cpu.Top(logits[lo:min(lo+blockLen, len(logits))])
+		if !numbers {
+			return 0, errNotFinite
+		}
+		if t > top {
+			at, top = lo, t
 		}
 	}
 	if math.IsInf(float64(top), 0) {
 		return 0, errNotFinite
 	}
-	return int32(best), nil
+	return int32(at + slices.Index(logits[at:], top)), nil
 }
 
 // drawAll draws among all tokens that min-p leaves.
@@ -249,7 +251,7 @@ func (s *Sampler) drawAll(logits []float32, top float32) int32 {
 	return int32(last)
 }
 
-// blockLen is how many shares are summed together.
+// blockLen is how many tokens are swept together.
 const blockLen = 1024
 
 // weigh computes the share of each token, and the sums of blocks of them, which together are returned.

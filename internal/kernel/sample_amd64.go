@@ -7,7 +7,17 @@ package kernel
 //go:noescape
 func sharesAVX2(y []float32, x []float32, top float32, scale float32) float64
 
+// topOfAVX2 returns the largest of x, which is not empty, unless it has a NaN, and the largest of its bits without the sign.
+//
+//go:noescape
+func topOfAVX2(x []float32) (top float32, bits uint32)
+
 // sharesAVX512 computes y = e^((x−top)·scale) and returns the sum.
 //
 //go:noescape
 func sharesAVX512(y []float32, x []float32, top float32, scale float32) float64
+
+// topOfAVX512 returns the largest of x, which is not empty, unless it has a NaN, and the largest of its bits without the sign.
+//
+//go:noescape
+func topOfAVX512(x []float32) (top float32, bits uint32)

@@ -697,6 +697,123 @@ DATA tailMasks<>+120(SB)/4, $0x00000000
 DATA tailMasks<>+124(SB)/4, $0x00000000
 GLOBL tailMasks<>(SB), RODATA|NOPTR, $128
 
+// func topOfAVX2(x []float32) (top float32, bits uint32)
+// Requires: AVX, AVX2
+TEXT ·topOfAVX2(SB), NOSPLIT, $0-32
+	MOVQ    x_base+0(FP), AX
+	VMOVUPS cff800000<>+0(SB), Y0
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS cff800000<>+0(SB), Y2
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS cff800000<>+0(SB), Y4
+	VXORPS  Y5, Y5, Y5
+	VMOVUPS cff800000<>+0(SB), Y6
+	VXORPS  Y7, Y7, Y7
+	MOVQ    x_len+8(FP), CX
+	XORQ    DX, DX
+	CMPQ    CX, $0x00000020
+	JLT     done7
+
+loop6:
+	VMOVUPS (AX)(DX*1), Y8
+	VPAND   c7fffffff<>+0(SB), Y8, Y9
+	VPMAXUD Y9, Y1, Y1
+	VMAXPS  Y8, Y0, Y0
+	VMOVUPS 32(AX)(DX*1), Y8
+	VPAND   c7fffffff<>+0(SB), Y8, Y9
+	VPMAXUD Y9, Y3, Y3
+	VMAXPS  Y8, Y2, Y2
+	VMOVUPS 64(AX)(DX*1), Y8
+	VPAND   c7fffffff<>+0(SB), Y8, Y9
+	VPMAXUD Y9, Y5, Y5
+	VMAXPS  Y8, Y4, Y4
+	VMOVUPS 96(AX)(DX*1), Y8
+	VPAND   c7fffffff<>+0(SB), Y8, Y9
+	VPMAXUD Y9, Y7, Y7
+	VMAXPS  Y8, Y6, Y6
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x00000020, CX
+	CMPQ    CX, $0x00000020
+	JGE     loop6
+
+done7:
+	CMPQ CX, $0x00000010
+	JLT  done9
+
+loop8:
+	VMOVUPS (AX)(DX*1), Y8
+	VPAND   c7fffffff<>+0(SB), Y8, Y9
+	VPMAXUD Y9, Y1, Y1
+	VMAXPS  Y8, Y0, Y0
+	VMOVUPS 32(AX)(DX*1), Y8
+	VPAND   c7fffffff<>+0(SB), Y8, Y9
+	VPMAXUD Y9, Y3, Y3
+	VMAXPS  Y8, Y2, Y2
+	ADDQ    $0x00000040, DX
+	SUBQ    $0x00000010, CX
+	CMPQ    CX, $0x00000010
+	JGE     loop8
+
+done9:
+	TESTQ      CX, CX
+	JZ         end10
+	LEAQ       tailMasks<>+0(SB), BX
+	NEGQ       CX
+	VMOVUPS    64(BX)(CX*4), Y8
+	VMOVUPS    96(BX)(CX*4), Y9
+	VMASKMOVPS (AX)(DX*1), Y8, Y10
+	VPAND      c7fffffff<>+0(SB), Y10, Y11
+	VPMAXUD    Y11, Y1, Y1
+	VBLENDVPS  Y8, Y10, Y0, Y10
+	VMAXPS     Y10, Y0, Y0
+	VMASKMOVPS 32(AX)(DX*1), Y9, Y8
+	VPAND      c7fffffff<>+0(SB), Y8, Y10
+	VPMAXUD    Y10, Y3, Y3
+	VBLENDVPS  Y9, Y8, Y2, Y8
+	VMAXPS     Y8, Y2, Y2
+
+end10:
+	VMAXPS       Y4, Y0, Y0
+	VMAXPS       Y6, Y2, Y2
+	VMAXPS       Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VMAXPS       X2, X0, X0
+	VPERMILPD    $0x01, X0, X2
+	VMAXPS       X2, X0, X0
+	VMOVSHDUP    X0, X2
+	VMAXPS       X2, X0, X0
+	VMOVSS       X0, top+24(FP)
+	VPMAXUD      Y5, Y1, Y1
+	VPMAXUD      Y7, Y3, Y3
+	VPMAXUD      Y3, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VPMAXUD      X0, X1, X1
+	VPERMILPD    $0x01, X1, X0
+	VPMAXUD      X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VPMAXUD      X0, X1, X1
+	VMOVSS       X1, bits+28(FP)
+	VZEROUPPER
+	RET
+
+DATA c7fffffff<>+0(SB)/4, $0x7fffffff
+DATA c7fffffff<>+4(SB)/4, $0x7fffffff
+DATA c7fffffff<>+8(SB)/4, $0x7fffffff
+DATA c7fffffff<>+12(SB)/4, $0x7fffffff
+DATA c7fffffff<>+16(SB)/4, $0x7fffffff
+DATA c7fffffff<>+20(SB)/4, $0x7fffffff
+DATA c7fffffff<>+24(SB)/4, $0x7fffffff
+DATA c7fffffff<>+28(SB)/4, $0x7fffffff
+DATA c7fffffff<>+32(SB)/4, $0x7fffffff
+DATA c7fffffff<>+36(SB)/4, $0x7fffffff
+DATA c7fffffff<>+40(SB)/4, $0x7fffffff
+DATA c7fffffff<>+44(SB)/4, $0x7fffffff
+DATA c7fffffff<>+48(SB)/4, $0x7fffffff
+DATA c7fffffff<>+52(SB)/4, $0x7fffffff
+DATA c7fffffff<>+56(SB)/4, $0x7fffffff
+DATA c7fffffff<>+60(SB)/4, $0x7fffffff
+GLOBL c7fffffff<>(SB), RODATA|NOPTR, $64
+
 // func sharesAVX512(y []float32, x []float32, top float32, scale float32) float64
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·sharesAVX512(SB), NOSPLIT, $0-64
@@ -710,9 +827,9 @@ TEXT ·sharesAVX512(SB), NOSPLIT, $0-64
 	MOVQ         x_len+32(FP), DX
 	XORQ         BX, BX
 	CMPQ         DX, $0x00000040
-	JLT          done7
+	JLT          done12
 
-loop6:
+loop11:
 	VMOVUPS       (CX)(BX*1), Z5
 	VSUBPS        Z0, Z5, Z5
 	VMULPS        Z1, Z5, Z5
@@ -808,13 +925,13 @@ loop6:
 	ADDQ          $0x00000100, BX
 	SUBQ          $0x00000040, DX
 	CMPQ          DX, $0x00000040
-	JGE           loop6
+	JGE           loop11
 
-done7:
+done12:
 	CMPQ DX, $0x00000010
-	JLT  done9
+	JLT  done14
 
-loop8:
+loop13:
 	VMOVUPS       (CX)(BX*1), Z5
 	VSUBPS        Z0, Z5, Z5
 	VMULPS        Z1, Z5, Z5
@@ -844,11 +961,11 @@ loop8:
 	ADDQ          $0x00000040, BX
 	SUBQ          $0x00000010, DX
 	CMPQ          DX, $0x00000010
-	JGE           loop8
+	JGE           loop13
 
-done9:
+done14:
 	TESTQ         DX, DX
-	JZ            end10
+	JZ            end15
 	MOVL          $0xffffffff, SI
 	BZHIL         DX, SI, SI
 	KMOVW         SI, K1
@@ -880,7 +997,7 @@ done9:
 	VCVTPS2PD     Y0, Z0
 	VADDPD        Z0, Z4, Z4
 
-end10:
+end15:
 	VADDPD        Z4, Z3, Z3
 	VEXTRACTF64X4 $0x01, Z3, Y0
 	VADDPD        Y0, Y3, Y3
@@ -889,5 +1006,82 @@ end10:
 	VPERMILPD     $0x01, X3, X0
 	VADDSD        X0, X3, X3
 	VMOVSD        X3, ret+56(FP)
+	VZEROUPPER
+	RET
+
+// func topOfAVX512(x []float32) (top float32, bits uint32)
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2
+TEXT ·topOfAVX512(SB), NOSPLIT, $0-32
+	MOVQ    x_base+0(FP), AX
+	VMOVUPS cff800000<>+0(SB), Z0
+	VXORPS  Z1, Z1, Z1
+	VMOVUPS cff800000<>+0(SB), Z2
+	VXORPS  Z3, Z3, Z3
+	MOVQ    x_len+8(FP), CX
+	XORQ    DX, DX
+	CMPQ    CX, $0x00000020
+	JLT     done17
+
+loop16:
+	VMOVUPS (AX)(DX*1), Z4
+	VPANDD  c7fffffff<>+0(SB), Z4, Z5
+	VPMAXUD Z5, Z1, Z1
+	VMAXPS  Z4, Z0, Z0
+	VMOVUPS 64(AX)(DX*1), Z4
+	VPANDD  c7fffffff<>+0(SB), Z4, Z5
+	VPMAXUD Z5, Z3, Z3
+	VMAXPS  Z4, Z2, Z2
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x00000020, CX
+	CMPQ    CX, $0x00000020
+	JGE     loop16
+
+done17:
+	CMPQ CX, $0x00000010
+	JLT  done19
+
+loop18:
+	VMOVUPS (AX)(DX*1), Z4
+	VPANDD  c7fffffff<>+0(SB), Z4, Z5
+	VPMAXUD Z5, Z1, Z1
+	VMAXPS  Z4, Z0, Z0
+	ADDQ    $0x00000040, DX
+	SUBQ    $0x00000010, CX
+	CMPQ    CX, $0x00000010
+	JGE     loop18
+
+done19:
+	TESTQ     CX, CX
+	JZ        end20
+	MOVL      $0xffffffff, BX
+	BZHIL     CX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*1), K1, Z4
+	VPANDD    c7fffffff<>+0(SB), Z4, Z5
+	VPMAXUD   Z5, Z1, Z1
+	VBLENDMPS Z4, Z0, K1, Z4
+	VMAXPS    Z4, Z0, Z0
+
+end20:
+	VMAXPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VMAXPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X2
+	VMAXPS        X2, X0, X0
+	VPERMILPD     $0x01, X0, X2
+	VMAXPS        X2, X0, X0
+	VMOVSHDUP     X0, X2
+	VMAXPS        X2, X0, X0
+	VMOVSS        X0, top+24(FP)
+	VPMAXUD       Z3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VPMAXUD       Y0, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VPMAXUD       X0, X1, X1
+	VPERMILPD     $0x01, X1, X0
+	VPMAXUD       X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VPMAXUD       X0, X1, X1
+	VMOVSS        X1, bits+28(FP)
 	VZEROUPPER
 	RET

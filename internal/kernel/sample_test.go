@@ -35,3 +35,44 @@ func TestDrawShares(t *testing.T) {
 		}
 	}
 }
+
+// TestTop: the largest number wherever it stands, and whether one is none, at every level and length.
+func TestTop(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	inf := float32(math.Inf(1))
+	for _, level := range Levels() {
+		c, err := New(level, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for n := 1; n < 100; n++ {
+			x := make([]float32, n)
+			for i := range x {
+				x[i] = -5 - rng.Float32()
+				if rng.IntN(3) == 0 {
+					x[i] = -inf
+				}
+			}
+			for _, v := range []float32{-3, 0, 1e-40, 7, inf} {
+				at := rng.IntN(n)
+				old := x[at]
+				x[at] = v
+				if top, numbers := c.Top(x); top != v || !numbers {
+					t.Errorf("%s: %v at %d of %d: %v, %v", level, v, at, n, top, numbers)
+				}
+				x[at] = math.Float32frombits(0xffc00000 | rng.Uint32N(2)<<31)
+				if _, numbers := c.Top(x); numbers {
+					t.Errorf("%s: a NaN at %d of %d was not seen", level, at, n)
+				}
+				x[at] = old
+			}
+			for i := range x {
+				x[i] = -inf
+			}
+			if top, numbers := c.Top(x); top != -inf || !numbers {
+				t.Errorf("%s: of %d times −∞: %v, %v", level, n, top, numbers)
+			}
+		}
+	}
+}

@@ -3,6 +3,7 @@ package main
 
 import (
 	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 
 	"mor/internal/kernel/asm/vec"
@@ -11,8 +12,43 @@ import (
 func main() {
 	for _, w := range vec.Widths {
 		shares(w)
+		topOf(w)
 	}
 	Generate()
+}
+
+// topOf keeps the largest float and, as an integer, the largest of the bits without the sign: those of a NaN are above those of every number.
+func topOf(w vec.Width) {
+	p := w.Func("topOf", "returns the largest of x, which is not empty, unless it has a NaN, and the largest of its bits without the sign.", "(x []float32) (top float32, bits uint32)", "x")
+	const blocks = 2
+	var tops, bits []reg.VecVirtual
+	for range blocks * w.Parts() {
+		tops, bits = append(tops, w.Copy(vec.ConstBits(0xff800000))), append(bits, w.Zero())
+	}
+	w.Sweep(vec.Len("x"), blocks, func(group []vec.At) {
+		for i, a := range group {
+			x, abs := a.Load(p["x"]), w.New()
+			if w == vec.AVX512 {
+				VPANDD(vec.ConstBits(0x7fffffff), x, abs)
+			} else {
+				VPAND(vec.ConstBits(0x7fffffff), x, abs)
+			}
+			VPMAXUD(abs, bits[i], bits[i])
+			a.Fill(x, tops[i])
+			VMAXPS(x, tops[i], tops[i])
+		}
+	})
+	VMOVSS(w.Reduce(tops, vec.Max), result(0))
+	VMOVSS(w.Reduce(bits, func(x, y, z Op) { VPMAXUD(x, y, z) }), result(1))
+	vec.End()
+}
+
+func result(i int) Mem {
+	b, err := ReturnIndex(i).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return b.Addr
 }
 
 func shares(w vec.Width) {
