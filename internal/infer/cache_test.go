@@ -102,7 +102,7 @@ func recompute(t testing.TB, m *model.Model, r *infer.Request) (out []infer.Toke
 		m.Logits(logits, tape, last, last+1)
 		id := argmax(logits)
 		tk := infer.Token{ID: id}
-		tk.LogProb, _ = infer.LogProbs(logits, id, 0)
+		tk.LogProb, _ = infer.LogProbs(m.CPU(), logits, id, 0)
 		out, tokens = append(out, tk), append(tokens, id)
 	}
 	return out[:r.MaxTokens]

@@ -149,7 +149,7 @@ func (q *Sequence) draw(logits []float32, d *draft, eot int32) {
 	}
 	q.next, q.drawn = Token{Index: q.index, ID: id}, true
 	if wanted {
-		q.next.LogProb, q.next.Top = logProbs(d.raw, id, o.TopLogProbs)
+		q.next.LogProb, q.next.Top = d.logProbs(d.raw, id, o.TopLogProbs)
 	}
 }
 
@@ -191,7 +191,7 @@ func (e *Engine) scorePrompt(q *Sequence, row int32) {
 		e.from.Logits(e.logits, e.scored)
 		for i := range n {
 			t := &q.prompt[q.done+lo+i+1]
-			t.LogProb, t.Top = logProbs(e.logits[i*v:(i+1)*v], prompt[q.done+lo+i+1], q.stream.request.TopPromptLogProbs)
+			t.LogProb, t.Top = e.drafts[0].logProbs(e.logits[i*v:(i+1)*v], prompt[q.done+lo+i+1], q.stream.request.TopPromptLogProbs)
 		}
 	}
 }

@@ -6,12 +6,15 @@ import (
 	"slices"
 	"sync"
 
+	"mor/internal/kernel"
 	"mor/internal/model"
 	"mor/internal/token"
 )
 
-// LogProbs is what the engine computes of a row of logits.
-var LogProbs = logProbs
+// LogProbs is what an engine on a CPU computes of a row of logits.
+func LogProbs(cpu *kernel.CPU, logits []float32, id int32, k int) (float64, []LogProb) {
+	return (&draft{cpu: cpu}).logProbs(logits, id, k)
+}
 
 // SubmitTogether queues requests without constraints so that the engine sees none of them before the last.
 func (e *Engine) SubmitTogether(ctx context.Context, requests []Request) ([]*Stream, error) {

@@ -45,8 +45,7 @@ type draft struct {
 // room makes room for a draw from a vocabulary, which taking the best token does without.
 func (d *draft) room(vocab int) {
 	if len(d.sum) < vocab {
-		d.heap, d.sum, d.shares = make([]candidate, 0, vocab), make([]float64, vocab), make([]float32, vocab)
-		d.blocks = make([]float64, 0, (vocab+blockLen-1)/blockLen)
+		d.heap, d.sum = make([]candidate, 0, vocab), make([]float64, vocab)
 	}
 }
 
@@ -217,7 +216,7 @@ func (s *Sampler) best(logits []float32) (int32, error) {
 
 // drawAll draws among all tokens that min-p leaves.
 func (s *Sampler) drawAll(logits []float32, top float32) int32 {
-	s.weigh(logits, top)
+	s.weigh(logits, top, s.scale)
 	least := float32(s.opt.MinP)
 	total := 0.0
 	for b := range s.blocks {
@@ -254,15 +253,16 @@ func (s *Sampler) drawAll(logits []float32, top float32) int32 {
 // blockLen is how many tokens are swept together.
 const blockLen = 1024
 
-// weigh computes the share of each token, and the sums of blocks of them, which together are returned.
-func (s *Sampler) weigh(logits []float32, top float32) (total float64) {
-	s.room(len(logits))
-	scale := float32(min(s.scale, 1e30))
-	s.shares, s.blocks = s.shares[:len(logits)], s.blocks[:0]
+// weigh computes the share e^((logit−top)·scale) of each token, and the sums of blocks of them, which together are returned.
+func (d *draft) weigh(logits []float32, top float32, scale float64) (total float64) {
+	if cap(d.shares) < len(logits) {
+		d.shares, d.blocks = make([]float32, len(logits)), make([]float64, 0, (len(logits)+blockLen-1)/blockLen)
+	}
+	d.shares, d.blocks = d.shares[:len(logits)], d.blocks[:0]
 	for at := 0; at < len(logits); at += blockLen {
 		end := min(at+blockLen, len(logits))
-		sum := s.cpu.Shares(s.shares[at:end], logits[at:end], top, scale)
-		s.blocks = append(s.blocks, sum)
+		sum := d.cpu.Shares(d.shares[at:end], logits[at:end], top, float32(min(scale, 1e30)))
+		d.blocks = append(d.blocks, sum)
 		total += sum
 	}
 	return total
@@ -279,7 +279,7 @@ func (s *Sampler) uniform() float64 { return float64(s.rng.Uint64()>>11) / (1 <<
 // shortlist makes a heap, its best at the root, of the tokens among which those that top-k leaves, or without it those that top-p leaves, surely are. It returns
 // the sum of the shares of all tokens.
 func (s *Sampler) shortlist(logits []float32, top float32) (total float64) {
-	total = s.weigh(logits, top)
+	total = s.weigh(logits, top, s.scale)
 	cut := s.cut(total)
 	s.heap, s.popped = s.heap[:0], 0
 	for i, w := range s.shares {

@@ -108,7 +108,7 @@ func distribution(t *testing.T, m *model.Model, prompt []int32, k, n int) map[[3
 		}
 		m.Logits(logits, tape, len(all)-1, len(all))
 		logits[0] = float32(math.Inf(-1)) // end of text, which min_tokens forbids
-		_, best := infer.LogProbs(logits, 1, k)
+		_, best := infer.LogProbs(m.CPU(), logits, 1, k)
 		sum := 0.0
 		for _, b := range best {
 			sum += math.Exp(b.LogProb)

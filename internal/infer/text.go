@@ -86,15 +86,13 @@ func (w *writer) end(why string) {
 }
 
 // logProbs returns the log probability of a token and the best k, from raw logits.
-func logProbs(logits []float32, id int32, k int) (float64, []LogProb) {
-	top, sum := logits[id], 0.0
-	for _, v := range logits {
-		top = max(top, v)
+func (d *draft) logProbs(logits []float32, id int32, k int) (float64, []LogProb) {
+	top := logits[id]
+	for at := 0; at < len(logits); at += blockLen {
+		t, _ := d.cpu.Top(logits[at:min(at+blockLen, len(logits))]) // what is no number makes the sum none
+		top = max(top, t)
 	}
-	for _, v := range logits {
-		sum += expNegative(float64(v - top))
-	}
-	lse := float64(top) + math.Log(sum)
+	lse := float64(top) + math.Log(d.weigh(logits, top, 1))
 	if k == 0 {
 		return float64(logits[id]) - lse, nil
 	}
