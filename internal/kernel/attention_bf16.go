@@ -176,7 +176,7 @@ func pairRow(dst []float32, step int, low, high []float32, e int) {
 func bf16Multiply(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, acc bool) {
 	for i := 0; i < m; {
 		rows := AVX512BF16.tile(m - i)
-		AVX512BF16.gemm(rows, &c[i*ldc], 4*ldc, &a[i*lda], 4*lda, &b[0], k, acc)
+		AVX512BF16.gemm(rows, &c[i*ldc], 4*ldc, &a[i*lda], 4*lda, &b[0], k, acc, 0)
 		i += rows
 	}
 }

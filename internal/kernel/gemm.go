@@ -257,7 +257,7 @@ func (t *multiplyTask) block(i0, i1, j0, j1, worker int) {
 					t.fetch(i0, i1, j+w)
 				}
 				if j+w <= t.n {
-					t.level.gemm(rows, &t.dst[i*t.ldc+j], 4*t.ldc, rowsOfA, 4*lda, b, k, acc)
+					t.level.gemm(rows, &t.dst[i*t.ldc+j], 4*t.ldc, rowsOfA, 4*lda, b, k, acc, 0)
 				} else {
 					t.edgeTile(&t.edge[worker], rows, i, j, rowsOfA, 4*lda, b, k, acc)
 				}
@@ -280,7 +280,7 @@ func (t *multiplyTask) edgeTile(edge *edgeTile, rows, i, j int, a *float32, lda 
 			copy(edge[r*w:r*w+cols], t.dst[(i+r)*t.ldc+j:])
 		}
 	}
-	t.level.gemm(rows, &edge[0], 4*w, a, lda, b, k, acc)
+	t.level.gemm(rows, &edge[0], 4*w, a, lda, b, k, acc, 0)
 	for r := range rows {
 		copy(t.dst[(i+r)*t.ldc+j:][:cols], edge[r*w:r*w+cols])
 	}

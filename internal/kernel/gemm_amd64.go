@@ -2,40 +2,40 @@
 
 package kernel
 
-// gemm6AVX2 computes a tile of 6 rows and 16 columns.
+// gemm6AVX2 computes a tile of 6 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter6AVX2 adds outer products to a tile of 6 rows and 16 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm4AVX2 computes a tile of 4 rows and 16 columns.
+// gemm4AVX2 computes a tile of 4 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter4AVX2 adds outer products to a tile of 4 rows and 16 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm2AVX2 computes a tile of 2 rows and 16 columns.
+// gemm2AVX2 computes a tile of 2 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter2AVX2 adds outer products to a tile of 2 rows and 16 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm1AVX2 computes a tile of 1 rows and 16 columns.
+// gemm1AVX2 computes a tile of 1 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter1AVX2 adds outer products to a tile of 1 rows and 16 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
@@ -45,50 +45,50 @@ func gemmOuter1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb in
 // fmaPeakAVX2 does n rounds of 12 independent multiply-adds of 8 lanes.
 func fmaPeakAVX2(n int)
 
-// gemm14AVX512 computes a tile of 14 rows and 32 columns.
+// gemm14AVX512 computes a tile of 14 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter14AVX512 adds outer products to a tile of 14 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm8AVX512 computes a tile of 8 rows and 32 columns.
+// gemm8AVX512 computes a tile of 8 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter8AVX512 adds outer products to a tile of 8 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm4AVX512 computes a tile of 4 rows and 32 columns.
+// gemm4AVX512 computes a tile of 4 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter4AVX512 adds outer products to a tile of 4 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm2AVX512 computes a tile of 2 rows and 32 columns.
+// gemm2AVX512 computes a tile of 2 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter2AVX512 adds outer products to a tile of 2 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm1AVX512 computes a tile of 1 rows and 32 columns.
+// gemm1AVX512 computes a tile of 1 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter1AVX512 adds outer products to a tile of 1 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
@@ -98,50 +98,50 @@ func gemmOuter1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb 
 // fmaPeakAVX512 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512(n int)
 
-// gemm14AVX512BF16 computes a tile of 14 rows and 32 columns.
+// gemm14AVX512BF16 computes a tile of 14 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter14AVX512BF16 adds outer products to a tile of 14 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm8AVX512BF16 computes a tile of 8 rows and 32 columns.
+// gemm8AVX512BF16 computes a tile of 8 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter8AVX512BF16 adds outer products to a tile of 8 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm4AVX512BF16 computes a tile of 4 rows and 32 columns.
+// gemm4AVX512BF16 computes a tile of 4 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter4AVX512BF16 adds outer products to a tile of 4 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm2AVX512BF16 computes a tile of 2 rows and 32 columns.
+// gemm2AVX512BF16 computes a tile of 2 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter2AVX512BF16 adds outer products to a tile of 2 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //
 //go:noescape
 func gemmOuter2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm1AVX512BF16 computes a tile of 1 rows and 32 columns.
+// gemm1AVX512BF16 computes a tile of 1 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
-func gemm1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)
+func gemm1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
 
 // gemmOuter1AVX512BF16 adds outer products to a tile of 1 rows and 32 columns, and fetches k/4 places from next on, ldn bytes apart.
 //

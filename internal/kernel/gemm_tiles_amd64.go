@@ -53,62 +53,62 @@ func (l Level) tile(rows int) int {
 	return 1
 }
 
-// gemm runs the microkernel of a height.
-func (l Level) gemm(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k int, accumulate bool) {
+// gemm runs the microkernel of a height. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+func (l Level) gemm(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k int, accumulate bool, next int) {
 	acc := 0
 	if accumulate {
 		acc = 1
 	}
 	switch l {
 	case AVX512BF16:
-		gemmBF16(rows, c, ldc, a, lda, b, k, acc)
+		gemmBF16(rows, c, ldc, a, lda, b, k, acc, next)
 	case AVX512:
-		gemm512(rows, c, ldc, a, lda, b, k, acc)
+		gemm512(rows, c, ldc, a, lda, b, k, acc, next)
 	default:
-		gemm256(rows, c, ldc, a, lda, b, k, acc)
+		gemm256(rows, c, ldc, a, lda, b, k, acc, next)
 	}
 }
 
-func gemm512(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
+func gemm512(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc, next int) {
 	switch rows {
 	case 14:
-		gemm14AVX512(c, ldc, a, lda, b, k, acc)
+		gemm14AVX512(c, ldc, a, lda, b, k, acc, next)
 	case 8:
-		gemm8AVX512(c, ldc, a, lda, b, k, acc)
+		gemm8AVX512(c, ldc, a, lda, b, k, acc, next)
 	case 4:
-		gemm4AVX512(c, ldc, a, lda, b, k, acc)
+		gemm4AVX512(c, ldc, a, lda, b, k, acc, next)
 	case 2:
-		gemm2AVX512(c, ldc, a, lda, b, k, acc)
+		gemm2AVX512(c, ldc, a, lda, b, k, acc, next)
 	default:
-		gemm1AVX512(c, ldc, a, lda, b, k, acc)
+		gemm1AVX512(c, ldc, a, lda, b, k, acc, next)
 	}
 }
 
-func gemm256(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
+func gemm256(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc, next int) {
 	switch rows {
 	case 6:
-		gemm6AVX2(c, ldc, a, lda, b, k, acc)
+		gemm6AVX2(c, ldc, a, lda, b, k, acc, next)
 	case 4:
-		gemm4AVX2(c, ldc, a, lda, b, k, acc)
+		gemm4AVX2(c, ldc, a, lda, b, k, acc, next)
 	case 2:
-		gemm2AVX2(c, ldc, a, lda, b, k, acc)
+		gemm2AVX2(c, ldc, a, lda, b, k, acc, next)
 	default:
-		gemm1AVX2(c, ldc, a, lda, b, k, acc)
+		gemm1AVX2(c, ldc, a, lda, b, k, acc, next)
 	}
 }
 
-func gemmBF16(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc int) {
+func gemmBF16(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc, next int) {
 	switch rows {
 	case 14:
-		gemm14AVX512BF16(c, ldc, a, lda, b, k, acc)
+		gemm14AVX512BF16(c, ldc, a, lda, b, k, acc, next)
 	case 8:
-		gemm8AVX512BF16(c, ldc, a, lda, b, k, acc)
+		gemm8AVX512BF16(c, ldc, a, lda, b, k, acc, next)
 	case 4:
-		gemm4AVX512BF16(c, ldc, a, lda, b, k, acc)
+		gemm4AVX512BF16(c, ldc, a, lda, b, k, acc, next)
 	case 2:
-		gemm2AVX512BF16(c, ldc, a, lda, b, k, acc)
+		gemm2AVX512BF16(c, ldc, a, lda, b, k, acc, next)
 	default:
-		gemm1AVX512BF16(c, ldc, a, lda, b, k, acc)
+		gemm1AVX512BF16(c, ldc, a, lda, b, k, acc, next)
 	}
 }
 

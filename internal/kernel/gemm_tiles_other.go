@@ -9,7 +9,7 @@ func (l Level) tallest() int { return 1 }
 func (l Level) tall() int    { return 1 }
 func (l Level) tile(int) int { return 1 }
 
-func (l Level) gemm(int, *float32, int, *float32, int, *float32, int, bool) {}
+func (l Level) gemm(int, *float32, int, *float32, int, *float32, int, bool, int) {}
 
 func (l Level) outer(int, *float32, int, *float32, int, *float32, int, int, *float32, int) {}
 

@@ -4,4 +4,4 @@ package kernel
 
 import "mor/internal/quant"
 
-func (Level) gemmHalf(quant.Type, int, *float32, int, *float32, int, []byte, int, int, bool) {}
+func (Level) gemmHalf(quant.Type, int, *float32, int, *float32, int, []byte, int, int, bool, int) {}

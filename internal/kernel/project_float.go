@@ -70,12 +70,19 @@ func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
 		return
 	}
 	width := t.level.panel() // a tile has as many columns; a panel has one or two tiles
+	size := w.panelSize()
+	if w.Type == quant.F32 {
+		size = size / panelOut * width // its panels are as wide as tiles
+	}
 	for at := 0; at < cols; at += width {
-		for i := from; i < to; {
-			rows, left := t.level.tile(to-i), min(width, cols-at)
+		for i, tile := from, 0; i < to; tile++ {
+			rows, left, next := t.level.tile(to-i), min(width, cols-at), 0
+			if tile < 2 && to-from > t.level.tallest() {
+				next = size + tile*size/2 // the first two tiles fetch the next panel while they compute, so that no tile waits for memory
+			}
 			y := t.y[i*t.ldy+col+at:]
 			if left == width {
-				t.tile(w, panel, at, i, rows, &y[0], 4*t.ldy, t.acc)
+				t.tile(w, panel, at, i, rows, &y[0], 4*t.ldy, t.acc, next)
 				i += rows
 				continue
 			}
@@ -84,7 +91,7 @@ func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
 					copy(edge[r*width:r*width+left], y[r*t.ldy:])
 				}
 			}
-			t.tile(w, panel, at, i, rows, &edge[0], 4*width, t.acc)
+			t.tile(w, panel, at, i, rows, &edge[0], 4*width, t.acc, next)
 			for r := range rows {
 				copy(y[r*t.ldy:r*t.ldy+left], edge[r*width:])
 			}
@@ -93,21 +100,21 @@ func (t *floatTask) panel(w *Matrix, panel, col, from, to int, edge *edgeTile) {
 	}
 }
 
-// tile runs a microkernel on the columns from at on of a panel, and the rows from row on.
-func (t *floatTask) tile(w *Matrix, panel, at, row, rows int, c *float32, ldc int, acc bool) {
+// tile runs a microkernel on the columns from at on of a panel, and the rows from row on. It fetches half a panel from next bytes behind the beginning of this one.
+func (t *floatTask) tile(w *Matrix, panel, at, row, rows int, c *float32, ldc int, acc bool, next int) {
 	if t.pairs != nil {
 		b := (*float32)(unsafe.Pointer(&w.data[panel*w.panelSize()+4*at]))
-		AVX512BF16.gemm(rows, c, ldc, &t.pairs[row*w.In/2], 2*w.In, b, w.In/2, acc)
+		AVX512BF16.gemm(rows, c, ldc, &t.pairs[row*w.In/2], 2*w.In, b, w.In/2, acc, next)
 		return
 	}
 	a := &t.x[row*w.In]
 	if w.Type == quant.F32 {
 		width := t.level.panel()
-		t.level.gemm(rows, c, ldc, a, 4*w.In, &w.packed.panels[(panel*panelOut+at)/width*width*w.In], w.In, acc)
+		t.level.gemm(rows, c, ldc, a, 4*w.In, &w.packed.panels[(panel*panelOut+at)/width*width*w.In], w.In, acc, next)
 		return
 	}
 	size := w.panelSize()
-	t.level.gemmHalf(w.Type, rows, c, ldc, a, 4*w.In, w.data[panel*size:], at, w.In, acc)
+	t.level.gemmHalf(w.Type, rows, c, ldc, a, 4*w.In, w.data[panel*size:], at, w.In, acc, next)
 }
 
 // generic is the definition.

@@ -57,12 +57,13 @@ func (l level) bytes() int { return 4 * l.lanes }
 // tile writes c[rows, 2 vectors] (+)= Σ_p a(i,p)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending. Rows of c lie ldc bytes apart,
 // a(i,p) lies at a + i·lda + 4p, and b is packed.
 func (l level) tile(rows int) {
-	TEXT(fmt.Sprintf("gemm%d%s", rows, l.name), NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int)")
+	TEXT(fmt.Sprintf("gemm%d%s", rows, l.name), NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("gemm%d%s computes a tile of %d rows and %d columns.", rows, l.name, rows, 2*l.lanes))
+	Doc(fmt.Sprintf("gemm%d%s computes a tile of %d rows and %d columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.", rows, l.name, rows, 2*l.lanes))
 	c, ldc := gp("c"), gp("ldc")
 	a, lda := gp("a"), gp("lda")
-	b, k, acc := gp("b"), gp("k"), gp("acc")
+	b, k, acc, next := gp("b"), gp("k"), gp("acc"), gp("next")
+	ADDQ(b, next)
 	sum := l.sums(rows)
 	TESTQ(acc, acc)
 	JZ(LabelRef("zero"))
@@ -79,7 +80,7 @@ func (l level) tile(rows int) {
 		}
 	}
 	Label("begin")
-	l.rowsLoop(sum, a, lda, b, k, rows)
+	l.rowsLoop(sum, a, lda, b, next, k, rows)
 	l.store(sum, c, ldc)
 }
 
@@ -162,7 +163,7 @@ func (l level) step(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, address 
 }
 
 // rowsLoop: three rows share a base register, the second and third by an index of lda.
-func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, rows int) {
+func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, next, k reg.GPVirtual, rows int) {
 	const unroll = 4
 	bases := []reg.GPVirtual{a}
 	if rows > 3 {
@@ -196,6 +197,12 @@ func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, row
 		}
 		for at := 0; at < n*2*l.bytes(); at += 64 {
 			PREFETCHT0(Mem{Base: b, Disp: ahead + at})
+		}
+		if half := n * l.bytes(); n == unroll { // into the second cache: it is a panel ahead
+			for at := 0; at < half; at += 64 {
+				PREFETCHT1(Mem{Base: next, Disp: at})
+			}
+			ADDQ(I32(int32(half)), next)
 		}
 		advance(n)
 	})

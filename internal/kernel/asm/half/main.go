@@ -43,11 +43,13 @@ func main() {
 // tile writes c[rows, 2 vectors] (+)= Σ_p a(i,p)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending. Rows of c lie ldc bytes apart,
 // those of a lda. A step takes so many inputs; k counts steps.
 func (l level) tile(kind string, rows, inputs int, step func(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, a func(i, p int) Mem)) {
-	TEXT(fmt.Sprintf("gemm%s%d%s", kind, rows, l.name), attr.NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int)")
+	TEXT(fmt.Sprintf("gemm%s%d%s", kind, rows, l.name), attr.NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("gemm%s%d%s computes a tile of %d rows and %d columns.", kind, rows, l.name, rows, 2*l.lanes))
+	Doc(fmt.Sprintf("gemm%s%d%s computes a tile of %d rows and %d columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.", kind, rows, l.name, rows, 2*l.lanes))
 	load := func(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
 	c, ldc, a, lda, b, k, acc := load("c"), load("ldc"), load("a"), load("lda"), load("b"), load("k"), load("acc")
+	next := load("next")
+	ADDQ(b, next)
 	sum := l.start(c, ldc, acc, rows)
 	bases := []reg.GPVirtual{a} // three rows share one
 	for i := 3; i < rows; i += 3 {
@@ -68,6 +70,12 @@ func (l level) tile(kind string, rows, inputs int, step func(sum [][2]reg.VecVir
 		}
 		for at := 0; at < steps*inputs*stride; at += 64 {
 			PREFETCHT0(Mem{Base: b, Disp: ahead + at})
+		}
+		if half := steps * inputs * stride / 2; half >= 64 { // into the second cache: it is a panel ahead
+			for at := 0; at < half; at += 64 {
+				PREFETCHT1(Mem{Base: next, Disp: at})
+			}
+			ADDQ(I32(int32(half)), next)
 		}
 		for _, base := range bases {
 			ADDQ(I32(int32(4*steps*inputs)), base)
