@@ -51,8 +51,8 @@ which isolates the schedule, and for 1 a vanilla one. The last column compares w
 
 With --equal-memory, each model but the first is also measured at the largest batch for which its weights and the keys and values of whole texts take no
 more memory than those of the first one at --batch.`,
-		Example: `  mor bench throughput --size small --num-recursion 3 --mean-depth 2 --batch 32
-  mor bench throughput --layers 14 --num-recursion 1,2,3,4 --requests 1000 --equal-memory
+		Example: `  mor bench throughput --num-recursion 3 --mean-depth 2 --batch 32
+  mor bench throughput --size small --layers 14 --num-recursion 1,2,3,4 --requests 1000 --equal-memory
   mor bench throughput runs/vanilla runs/mor2 runs/mor3 --requests 1000 --batch 32 --equal-memory --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.models, b.out = args, cmd.OutOrStdout()
@@ -60,7 +60,7 @@ more memory than those of the first one at --batch.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&b.size, "size", "small", "preset of the random models")
+	f.StringVar(&b.size, "size", "135m", "preset of the random models")
 	f.IntSliceVar(&b.recursions, "num-recursion", []int{3}, "recursions of the random models; 1: vanilla")
 	f.IntVar(&b.layers, "layers", 0, "effective layers of the random models (default: the preset's)")
 	f.IntVar(&b.vocab, "vocab-size", 4096, "tokens of the random models")

@@ -28,15 +28,19 @@ func SetDepth(ctx context.Context, m *model.Model, mean float64, l Load) error {
 	}
 	l.Requests, l.Batch, l.Deviation = calibration, calibration, 0
 	for r := range n {
+		if shares[r] == 1 {
+			cut[r] = float32(math.Inf(-1))
+			continue
+		}
 		scores, tokens, err := scoresOf(ctx, m, r, &l)
 		if err != nil {
 			return err
 		}
 		slices.Sort(scores)
-		switch want := int(math.Round(shares[r] * float64(tokens))); { // that go on
-		case want >= len(scores):
+		want := int(math.Round(shares[r] * float64(tokens))) // that go on
+		if want >= len(scores) {
 			cut[r] = float32(math.Inf(-1))
-		case want > 0:
+		} else if want > 0 {
 			cut[r] = scores[len(scores)-want-1]
 		}
 	}
