@@ -2,7 +2,7 @@
 
 package kernel
 
-// gemm6AVX2 computes a tile of 6 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm6AVX2 computes a tile of 6 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -12,7 +12,7 @@ func gemm6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc 
 //go:noescape
 func gemmOuter6AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm4AVX2 computes a tile of 4 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm4AVX2 computes a tile of 4 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -22,7 +22,7 @@ func gemm4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc 
 //go:noescape
 func gemmOuter4AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm2AVX2 computes a tile of 2 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm2AVX2 computes a tile of 2 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -32,7 +32,7 @@ func gemm2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc 
 //go:noescape
 func gemmOuter2AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm1AVX2 computes a tile of 1 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm1AVX2 computes a tile of 1 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -45,7 +45,7 @@ func gemmOuter1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb in
 // fmaPeakAVX2 does n rounds of 12 independent multiply-adds of 8 lanes.
 func fmaPeakAVX2(n int)
 
-// gemm14AVX512 computes a tile of 14 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm14AVX512 computes a tile of 14 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -55,7 +55,7 @@ func gemm14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, a
 //go:noescape
 func gemmOuter14AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm8AVX512 computes a tile of 8 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm8AVX512 computes a tile of 8 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -65,7 +65,7 @@ func gemm8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, ac
 //go:noescape
 func gemmOuter8AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm4AVX512 computes a tile of 4 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm4AVX512 computes a tile of 4 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -75,7 +75,7 @@ func gemm4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, ac
 //go:noescape
 func gemmOuter4AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm2AVX512 computes a tile of 2 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm2AVX512 computes a tile of 2 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -85,7 +85,7 @@ func gemm2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, ac
 //go:noescape
 func gemmOuter2AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm1AVX512 computes a tile of 1 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm1AVX512 computes a tile of 1 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -98,7 +98,7 @@ func gemmOuter1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb 
 // fmaPeakAVX512 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512(n int)
 
-// gemm14AVX512BF16 computes a tile of 14 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm14AVX512BF16 computes a tile of 14 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -108,7 +108,7 @@ func gemm14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k in
 //go:noescape
 func gemmOuter14AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm8AVX512BF16 computes a tile of 8 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm8AVX512BF16 computes a tile of 8 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -118,7 +118,7 @@ func gemm8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int
 //go:noescape
 func gemmOuter8AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm4AVX512BF16 computes a tile of 4 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm4AVX512BF16 computes a tile of 4 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -128,7 +128,7 @@ func gemm4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int
 //go:noescape
 func gemmOuter4AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm2AVX512BF16 computes a tile of 2 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm2AVX512BF16 computes a tile of 2 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)
@@ -138,7 +138,7 @@ func gemm2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int
 //go:noescape
 func gemmOuter2AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
-// gemm1AVX512BF16 computes a tile of 1 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm1AVX512BF16 computes a tile of 1 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemm1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)

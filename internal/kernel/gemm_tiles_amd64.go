@@ -53,7 +53,7 @@ func (l Level) tile(rows int) int {
 	return 1
 }
 
-// gemm runs the microkernel of a height. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemm runs the microkernel of a height. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 func (l Level) gemm(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k int, accumulate bool, next int) {
 	acc := 0
 	if accumulate {

@@ -2,92 +2,92 @@
 
 package kernel
 
-// gemmF166AVX2 computes a tile of 6 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF166AVX2 computes a tile of 6 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF166AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF166AVX2 computes a tile of 6 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF166AVX2 computes a tile of 6 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF166AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmF164AVX2 computes a tile of 4 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF164AVX2 computes a tile of 4 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF164AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF164AVX2 computes a tile of 4 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF164AVX2 computes a tile of 4 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF164AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmF162AVX2 computes a tile of 2 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF162AVX2 computes a tile of 2 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF162AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF162AVX2 computes a tile of 2 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF162AVX2 computes a tile of 2 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF162AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmF161AVX2 computes a tile of 1 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF161AVX2 computes a tile of 1 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF161AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF161AVX2 computes a tile of 1 rows and 16 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF161AVX2 computes a tile of 1 rows and 16 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF161AVX2(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmF1614AVX512 computes a tile of 14 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF1614AVX512 computes a tile of 14 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF1614AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF1614AVX512 computes a tile of 14 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF1614AVX512 computes a tile of 14 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF1614AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmF168AVX512 computes a tile of 8 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF168AVX512 computes a tile of 8 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF168AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF168AVX512 computes a tile of 8 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF168AVX512 computes a tile of 8 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF168AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmF164AVX512 computes a tile of 4 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF164AVX512 computes a tile of 4 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF164AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF164AVX512 computes a tile of 4 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF164AVX512 computes a tile of 4 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF164AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmF162AVX512 computes a tile of 2 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF162AVX512 computes a tile of 2 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF162AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF162AVX512 computes a tile of 2 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF162AVX512 computes a tile of 2 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF162AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmF161AVX512 computes a tile of 1 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmF161AVX512 computes a tile of 1 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmF161AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)
 
-// gemmBF161AVX512 computes a tile of 1 rows and 32 columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.
+// gemmBF161AVX512 computes a tile of 1 rows and 32 columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 //
 //go:noescape
 func gemmBF161AVX512(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)

@@ -59,7 +59,7 @@ func (l level) bytes() int { return 4 * l.lanes }
 func (l level) tile(rows int) {
 	TEXT(fmt.Sprintf("gemm%d%s", rows, l.name), NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, next int)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("gemm%d%s computes a tile of %d rows and %d columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.", rows, l.name, rows, 2*l.lanes))
+	Doc(fmt.Sprintf("gemm%d%s computes a tile of %d rows and %d columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.", rows, l.name, rows, 2*l.lanes))
 	c, ldc := gp("c"), gp("ldc")
 	a, lda := gp("a"), gp("lda")
 	b, k, acc, next := gp("b"), gp("k"), gp("acc"), gp("next")
@@ -196,9 +196,13 @@ func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, next, k reg.GPVirtua
 			l.step(sum, b, u*2*l.bytes(), address(u))
 		}
 		for at := 0; at < n*2*l.bytes(); at += 64 {
-			PREFETCHT0(Mem{Base: b, Disp: ahead + at})
+			if m := (Mem{Base: b, Disp: ahead + at}); rows == 1 { // nothing of b is read twice
+				PREFETCHNTA(m)
+			} else {
+				PREFETCHT0(m)
+			}
 		}
-		if half := n * l.bytes(); n == unroll { // into the second cache: it is a panel ahead
+		if half := n * l.bytes(); n == unroll && rows > 1 { // into the second cache: it is a panel ahead
 			for at := 0; at < half; at += 64 {
 				PREFETCHT1(Mem{Base: next, Disp: at})
 			}

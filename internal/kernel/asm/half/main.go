@@ -45,7 +45,7 @@ func main() {
 func (l level) tile(kind string, rows, inputs int, step func(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, a func(i, p int) Mem)) {
 	TEXT(fmt.Sprintf("gemm%s%d%s", kind, rows, l.name), attr.NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *byte, k int, acc int, next int)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("gemm%s%d%s computes a tile of %d rows and %d columns. It fetches half as many bytes as it reads of b, from next bytes behind b on.", kind, rows, l.name, rows, 2*l.lanes))
+	Doc(fmt.Sprintf("gemm%s%d%s computes a tile of %d rows and %d columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.", kind, rows, l.name, rows, 2*l.lanes))
 	load := func(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
 	c, ldc, a, lda, b, k, acc := load("c"), load("ldc"), load("a"), load("lda"), load("b"), load("k"), load("acc")
 	next := load("next")
@@ -69,9 +69,13 @@ func (l level) tile(kind string, rows, inputs int, step func(sum [][2]reg.VecVir
 			})
 		}
 		for at := 0; at < steps*inputs*stride; at += 64 {
-			PREFETCHT0(Mem{Base: b, Disp: ahead + at})
+			if m := (Mem{Base: b, Disp: ahead + at}); rows == 1 { // nothing of b is read twice
+				PREFETCHNTA(m)
+			} else {
+				PREFETCHT0(m)
+			}
 		}
-		if half := steps * inputs * stride / 2; half >= 64 { // into the second cache: it is a panel ahead
+		if half := steps * inputs * stride / 2; half >= 64 && rows > 1 { // into the second cache: it is a panel ahead
 			for at := 0; at < half; at += 64 {
 				PREFETCHT1(Mem{Base: next, Disp: at})
 			}
