@@ -225,11 +225,14 @@ func (b *throughputBench) print(t *bench.Throughput) error {
 	if b.json {
 		return json.NewEncoder(b.out).Encode(t)
 	}
-	loss := ""
+	loss, gain := "", "-"
+	if t.Gain > 0 {
+		gain = fmt.Sprintf("%.2fx", t.Gain)
+	}
 	if t.Loss != nil {
 		loss = fmt.Sprintf("  loss %.3f", t.Loss.Value)
 	}
-	_, err := fmt.Fprintf(b.out, "%-26s %-13s batch %3d  %d requests, %s tokens in %.1f s: %8.1f tokens/s  %.2fx (bound %.2fx)  depth %.2f of %d %s%s  %.1f rows a pass  KV %d bytes a token  %.2fx of the first\n",
-		t.Name, t.Schedule, t.Batch, t.Requests, group(int64(t.Tokens)), t.Seconds, t.TokensPerS, t.Gain, t.Bound, t.MeanDepth, t.Recursions, t.Routing, loss, t.RowsPerPass, t.CacheBytes, t.OverFirst)
+	_, err := fmt.Fprintf(b.out, "%-26s %-13s batch %3d  %d requests, %s tokens in %.1f s: %8.1f tokens/s  %s (bound %.2fx)  depth %.2f of %d %s%s  %.1f rows a pass  KV %d bytes a token  %.2fx of the first\n",
+		t.Name, t.Schedule, t.Batch, t.Requests, group(int64(t.Tokens)), t.Seconds, t.TokensPerS, gain, t.Bound, t.MeanDepth, t.Recursions, t.Routing, loss, t.RowsPerPass, t.CacheBytes, t.OverFirst)
 	return err
 }
