@@ -24,8 +24,8 @@ func TrainingFootprint(c *Config, sequences, context int, recompute Recompute, d
 	}
 	d := float64(c.HiddenSize)
 	f.tape = f.n * (2*d + 1) // embedding, final norm
-	chunk := float64(headRows(sequences*context, c.VocabSize))
-	f.deepest = chunk * (float64(c.VocabSize+1) + f.rounded(float64(c.VocabSize)+d))
+	chunk, v := headRows(sequences*context, c.VocabSize), float64(c.VocabSize)
+	f.deepest = float64(logitRows(chunk, c.VocabSize, f.rounds))*v + float64(chunk)*(1+f.rounded(v+d))
 	f.later = f.n * 2 * d // dnorm, dx
 	if c.KVSharing() {
 		f.keys = f.n * 2 * float64(c.KVDim()*c.BlockDepth()) // gradients of shared keys

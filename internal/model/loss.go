@@ -41,23 +41,35 @@ func (m *Model) CrossEntropy(t *Tape, perRow []float32) (sum float64, targets in
 	return t.head(nil, nil, 0, perRow)
 }
 
+// logitValues is how many logits a cache keeps until their loss is known.
+const logitValues = 1 << 21
+
+// logitRows is how many of the rows that go through the head together have logits at once: not all where the gradients are kept apart, in bfloat16. For
+// fewer than some hundred rows it would not be worth reading the head.
+func logitRows(rows, v int, half bool) int {
+	if few := logitValues / v; half && few >= 256 {
+		return min(rows, few)
+	}
+	return rows
+}
+
 // head runs the output head and cross-entropy over chunks of rows, so that the logits never exist whole. With dhidden[n,d], it also
 // computes the gradients for scale times the sum.
 func (t *Tape) head(dhidden, grads []float32, scale float32, perRow []float32) (sum float64, targets int) {
 	m, n, d, v := t.m, t.batch.Rows(), t.m.Config.HiddenSize, t.m.Config.VocabSize
 	step := headRows(n, v)
 	at := t.f.mark()
-	logits, loss := t.f.get(step*v), t.f.get(step)
+	loss, half := t.f.get(step), dhidden != nil && m.rounds()
+	logits := t.f.get(logitRows(step, v, half) * v)
 	for lo := 0; lo < n; lo += step {
-		hi := min(lo+step, n)
+		here, hi := t.f.mark(), min(lo+step, n)
 		c, want := hi-lo, t.batch.Targets[lo:hi]
-		m.Logits(logits[:c*v], t, lo, hi)
-		here := t.f.mark()
-		dy := operand{logits[:c*v], false}
-		if dhidden != nil && m.rounds() {
+		dy := operand{logits, false}
+		if half {
 			dy = operand{t.f.get(c * kernel.Words(v)), true}
-			m.cpu.CrossEntropyBF16(dy.rows, loss[:c], logits[:c*v], want, v, scale)
+			t.halfLoss(dy, loss, logits, lo, hi, scale)
 		} else {
+			m.Logits(logits[:c*v], t, lo, hi)
 			m.cpu.CrossEntropy(loss[:c], logits[:c*v], want, v, scale)
 		}
 		for i, l := range loss[:c] {
@@ -77,6 +89,17 @@ func (t *Tape) head(dhidden, grads []float32, scale float32, perRow []float32) (
 	}
 	t.f.release(at)
 	return sum, targets
+}
+
+// halfLoss computes loss[hi-lo] and the gradients of the logits, dy, of the rows [lo, hi), so many at a time as logits has room for.
+func (t *Tape) halfLoss(dy operand, loss, logits []float32, lo, hi int, scale float32) {
+	v := t.m.Config.VocabSize
+	step := len(logits) / v
+	for at := lo; at < hi; at += step {
+		end := min(at+step, hi)
+		t.m.Logits(logits[:(end-at)*v], t, at, end)
+		t.m.cpu.CrossEntropyBF16(dy.from(at-lo, v).rows, loss[at-lo:end-lo], logits[:(end-at)*v], t.batch.Targets[at:end], v, scale)
+	}
 }
 
 // routerLosses fills in what the routers of the last forward pass cost.

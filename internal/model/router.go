@@ -24,14 +24,9 @@ func (t *Tape) route(rt *routerTape, s *routerSpans, x []float32, m int, tempera
 	rt.up, rt.hidden = t.f.get(m*2*d), t.f.get(m*2*d)
 	cpu.Linear(rt.up, x, s.up.of(w), m, d, 2*d, false)
 	cpu.Scale(rt.up, scale)
-	for i, v := range rt.up {
-		rt.hidden[i] = float32(float64(v) * normalCDF(float64(v)))
-	}
+	cpu.GELU(rt.hidden, rt.up)
 	cpu.Linear(rt.logit, rt.hidden, s.down.of(w), m, 2*d, s.out, false)
 }
-
-// normalCDF is Φ; GELU(x) = x·Φ(x), the erf form.
-func normalCDF(x float64) float64 { return 0.5 * (1 + math.Erf(x/math.Sqrt2)) }
 
 // router adds the gradients of a router's weights for dlogit[m,out], and to dx[m,d] that of its input unless dx is nil (a detached input).
 // dlogit is used up.
@@ -50,10 +45,7 @@ func (g *gradient) router(rt *routerTape, s *routerSpans, dx, dlogit []float32, 
 	dup := t.f.get(m * 2 * d)
 	cpu.LinearBackwardWeight(s.down.of(g.w), dlogit, rt.hidden, m, 2*d, s.out)
 	cpu.LinearBackwardInput(dup, dlogit, s.down.of(w), m, 2*d, s.out, false)
-	for i, v := range rt.up {
-		x := float64(v)
-		dup[i] *= float32(normalCDF(x) + x*math.Exp(-x*x/2)/math.Sqrt(2*math.Pi))
-	}
+	cpu.GELUBackward(dup, dup, rt.up)
 	cpu.Scale(dup, scale)
 	cpu.LinearBackwardWeight(s.up.of(g.w), dup, rt.x, m, d, 2*d)
 	if dx != nil {
