@@ -63,42 +63,14 @@ func (f few) scores() {
 			for i := range next {
 				VXORPS(f.vec(i), f.vec(i), f.vec(i))
 			}
-			at := func(v int) {
+			turn := func(v int, rows, spare []reg.VecPhysical) {
 				if v%f.perGroup() == 0 {
 					MOVQ(bases[v/f.perGroup()], here)
 				}
+				f.turn(rows, spare, here, r["stride"], stride3)
 			}
 			countdown(depth, 4, func() {
-				if next+5*vectors+3 < len(f.all) { // values of a query are spread once for all keys
-					t := f.from(next + 4*vectors)
-					rows := func(v int) []reg.VecPhysical { return f.from(next + 4*v) }
-					for v := range vectors {
-						at(v)
-						f.turn(rows(v), t, here, r["stride"], stride3)
-					}
-					for u := range 4 {
-						for i := range f.queries {
-							VBROADCASTSS(Mem{Base: q, Disp: 32*u + 4*i}, t[i])
-						}
-						for v := range vectors {
-							for i := range f.queries {
-								VFMADD231PS(t[i], rows(v)[u], acc(v, i))
-							}
-						}
-					}
-				} else {
-					rows, t := f.from(next), f.from(next+4)
-					for v := range vectors {
-						at(v)
-						f.turn(rows, t, here, r["stride"], stride3)
-						for u := range 4 {
-							for i := range f.queries {
-								VBROADCASTSS(Mem{Base: q, Disp: 32*u + 4*i}, t[i])
-								VFMADD231PS(t[i], rows[u], acc(v, i))
-							}
-						}
-					}
-				}
+				f.multiply(vectors, q, turn)
 				for g := range m {
 					ADDQ(Imm(16), bases[g])
 				}
@@ -114,6 +86,40 @@ func (f few) scores() {
 		})
 	}
 	end()
+}
+
+// multiply adds 4 values of the queries at q times those of the keys, which turn leaves in registers, to the scores in the first registers.
+func (f few) multiply(vectors int, q reg.GPVirtual, turn func(v int, rows, spare []reg.VecPhysical)) {
+	acc := func(v, i int) reg.VecPhysical { return f.vec(v*f.queries + i) }
+	next := vectors * f.queries
+	if next+5*vectors+3 >= len(f.all) {
+		rows, x := f.from(next), f.from(next+4)
+		for v := range vectors {
+			turn(v, rows, x)
+			for u := range 4 {
+				for i := range f.queries {
+					VBROADCASTSS(Mem{Base: q, Disp: 32*u + 4*i}, x[i])
+					VFMADD231PS(x[i], rows[u], acc(v, i))
+				}
+			}
+		}
+		return
+	}
+	// There is room for all keys: the values of a query are spread once.
+	rows, x := func(v int) []reg.VecPhysical { return f.from(next + 4*v) }, f.from(next+4*vectors)
+	for v := range vectors {
+		turn(v, rows(v), x)
+	}
+	for u := range 4 {
+		for i := range f.queries {
+			VBROADCASTSS(Mem{Base: q, Disp: 32*u + 4*i}, x[i])
+		}
+		for v := range vectors {
+			for i := range f.queries {
+				VFMADD231PS(x[i], rows(v)[u], acc(v, i))
+			}
+		}
+	}
 }
 
 // turn reads 4 values of as many keys as a register has lanes, from at on, and leaves a register of all keys for each value; at moves on by these keys.
@@ -182,20 +188,11 @@ func (f few) accumulate() {
 			Load(Param("w"), w)
 			Load(Param("values"), group)
 			Load(Param("keys"), left)
-			loop, done, whole := label("group"), label("grouped"), label("whole")
-			Label(loop)
-			CMPQ(left, Imm(0))
-			JLE(LabelRef(done))
-			MOVQ(left, n)
-			CMPQ(n, Imm(keyGroup))
-			JLE(LabelRef(whole))
-			MOVQ(U32(keyGroup), n)
-			Label(whole)
-			SUBQ(n, left)
-			MOVQ(Mem{Base: group}, v)
-			ADDQ(offset, v)
-			ADDQ(Imm(8), group)
-			countdown(n, 1, func() {
+			eachGroup(left, n, func() {
+				MOVQ(Mem{Base: group}, v)
+				ADDQ(offset, v)
+				ADDQ(Imm(8), group)
+			}, func() {
 				for i := range f.queries {
 					VBROADCASTSS(Mem{Base: w, Disp: 4 * fewKeys * i}, weight(i))
 				}
@@ -208,8 +205,6 @@ func (f few) accumulate() {
 				ADDQ(r["stride"], v)
 				ADDQ(Imm(4), w)
 			})
-			JMP(LabelRef(loop))
-			Label(done)
 			for i := range f.queries {
 				for j := range regs {
 					VMOVUPS(acc(i, j), out(i, j))
@@ -220,6 +215,24 @@ func (f few) accumulate() {
 		})
 	}
 	end()
+}
+
+// eachGroup emits begin for each group of the keys that are left, and body for each of its keys, which n counts.
+func eachGroup(left, n reg.GPVirtual, begin, body func()) {
+	loop, done, whole := label("group"), label("grouped"), label("whole")
+	Label(loop)
+	CMPQ(left, Imm(0))
+	JLE(LabelRef(done))
+	MOVQ(left, n)
+	CMPQ(n, Imm(keyGroup))
+	JLE(LabelRef(whole))
+	MOVQ(U32(keyGroup), n)
+	Label(whole)
+	SUBQ(n, left)
+	begin()
+	countdown(n, 1, body)
+	JMP(LabelRef(loop))
+	Label(done)
 }
 
 // fewSoftmax emits one step of the online softmax in base 2 of scores s[queries][48], of which groups of 16 are read.
