@@ -108,7 +108,7 @@ func Serve(ctx context.Context, m *model.Model, schedule infer.Schedule, l *Load
 		return Throughput{}, err
 	}
 	defer e.Close()
-	started, bytes, length, texts := time.Now(), int64(0), 0, int64(0)
+	started, bytes, length := time.Now(), int64(0), 0
 	streams, err := l.submit(ctx, e, m.Config, false)
 	if err != nil {
 		return Throughput{}, err
@@ -119,11 +119,10 @@ func Serve(ctx context.Context, m *model.Model, schedule infer.Schedule, l *Load
 			return Throughput{}, err
 		}
 		bytes, length = bytes+r.CacheBytes, length+r.PromptTokens+r.Tokens
-		texts++
 		said(i+1, len(streams))
 	}
 	t := Throughput{Schedule: schedule, Batch: l.Batch, Requests: l.Requests, Seconds: time.Since(started).Seconds(), Recursions: m.Config.Recursions(),
-		CacheBytes: bytes / int64(length), TextBytes: bytes / texts, WeightBytes: m.WeightBytes()}
+		CacheBytes: bytes / int64(length), TextBytes: bytes / int64(l.Requests), WeightBytes: m.WeightBytes()}
 	if m.Config.Expert() {
 		t.Routing = model.Causal.String()
 	}

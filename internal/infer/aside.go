@@ -27,7 +27,7 @@ func (e *Engine) beginAside(budget int) {
 	a := &e.aside
 	for i := 0; i < len(e.running) && a.text == nil && budget > 0; i++ {
 		q := e.running[i]
-		if q.lead != nil || len(q.chunk) > 0 || !e.long(q) {
+		if !q.reading() || !e.long(q) {
 			continue
 		}
 		if n := min(q.left(), a.rows, budget); n > 0 && e.take(q, n) {
@@ -37,8 +37,17 @@ func (e *Engine) beginAside(budget int) {
 	}
 }
 
-// long tells whether a text is read aside where others decode.
-func (e *Engine) long(q *Sequence) bool { return !q.decoding() && len(q.tokens) > e.o.LongPrefill }
+// long tells whether a text that is read is read aside where others decode.
+func (e *Engine) long(q *Sequence) bool { return len(q.tokens) > e.o.LongPrefill }
+
+// together yields the sequences whose rows go through the passes that all share: those that are not read aside.
+func (e *Engine) together(yield func(*Sequence) bool) {
+	for _, q := range e.running {
+		if q != e.aside.text && !yield(q) {
+			return
+		}
+	}
+}
 
 // readAside takes the rows through layers for as long as the tick, which took some time so far, bears; to the end where nothing else decodes.
 func (e *Engine) readAside(tick time.Duration) {

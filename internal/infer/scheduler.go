@@ -136,7 +136,7 @@ func (e *Engine) enter() {
 	}
 	for i := 0; i < len(e.running) && budget > 0; i++ {
 		q := e.running[i]
-		if q.decoding() || q.lead != nil || len(q.chunk) > 0 || e.decoding > 0 && e.long(q) {
+		if !q.reading() || e.decoding > 0 && e.long(q) {
 			continue
 		}
 		if n := min(q.left(), budget); n > 0 && e.take(q, n) {
@@ -221,10 +221,7 @@ func (e *Engine) unseat(q *Sequence) {
 func (e *Engine) loopRows(whole bool) {
 	e.live, e.idle = e.live[:0], 0
 	for r := range int32(e.m.Config.Recursions()) {
-		for _, q := range e.running {
-			if q == e.aside.text {
-				continue
-			}
+		for q := range e.together {
 			for _, s := range q.chunk {
 				if seat := &e.flow.Seats[s]; !seat.Out && seat.Next == r {
 					e.live = append(e.live, s)
@@ -236,10 +233,7 @@ func (e *Engine) loopRows(whole bool) {
 		return
 	}
 	n := len(e.live)
-	for _, q := range e.running {
-		if q == e.aside.text {
-			continue
-		}
+	for q := range e.together {
 		for _, s := range q.chunk {
 			if e.flow.Seats[s].Out {
 				e.live = append(e.live, s)
@@ -259,8 +253,8 @@ func (e *Engine) pass() {
 // leaveRows takes the chunks whose rows have all left the loop through the rest of the model.
 func (e *Engine) leaveRows() {
 	e.leaving, e.draws, e.from = e.leaving[:0], e.draws[:0], e.flow
-	for _, q := range e.running {
-		if q != e.aside.text && q.ready(e.flow) {
+	for q := range e.together {
+		if q.ready(e.flow) {
 			e.leaving = append(e.leaving, q.chunk...)
 		}
 	}
@@ -269,8 +263,8 @@ func (e *Engine) leaveRows() {
 	}
 	e.flow.Leave(e.leaving)
 	row := int32(0)
-	for _, q := range e.running {
-		if q != e.aside.text && q.ready(e.flow) {
+	for q := range e.together {
+		if q.ready(e.flow) {
 			n := int32(len(q.chunk))
 			e.left(q, row)
 			row += n

@@ -54,6 +54,9 @@ func (e *Engine) newSequence(s *Stream, index int) *Sequence {
 // left is how many known tokens have not entered the model.
 func (q *Sequence) left() int { return len(q.tokens) - q.done - len(q.chunk) }
 
+// reading tells whether tokens of a sequence can enter that were not drawn just now.
+func (q *Sequence) reading() bool { return !q.decoding() && q.lead == nil && len(q.chunk) == 0 }
+
 // ready tells whether all rows under way have left the loop.
 func (q *Sequence) ready(f *model.Flow) bool {
 	for _, s := range q.chunk {

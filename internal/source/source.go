@@ -73,6 +73,12 @@ func Open(path string, cpu *kernel.CPU) (*Model, error) {
 	return openFolder(path, func() (*model.Model, error) { return folder.Open(path, cpu) })
 }
 
+// dropBeginning gives back, before the weights take theirs, the memory that a tokenizer was read from, and that of the program's start.
+func dropBeginning() {
+	debug.FreeOSMemory()
+	memory.TrimProgram()
+}
+
 // openFolder reads a folder, its weights by read.
 func openFolder(path string, read func() (*model.Model, error)) (*Model, error) {
 	s := &Model{}
@@ -86,8 +92,7 @@ func openFolder(path string, read func() (*model.Model, error)) (*Model, error) 
 	if s.Stops, err = s.Files.StopTokens(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	debug.FreeOSMemory() // what the tokenizer was read from
-	memory.TrimProgram()
+	dropBeginning()
 	s.Model, err = read()
 	return s, err
 }
@@ -112,8 +117,7 @@ func openGGUF(path string, read func(f *gguf.File) (*model.Model, error)) (*Mode
 	}
 	s.Files = folder.NewAssets(s.Tokenizer, s.Stops, template)
 	f.DropTokenizer()
-	debug.FreeOSMemory() // what the tokenizer was read from
-	memory.TrimProgram()
+	dropBeginning()
 	s.Model, err = read(f)
 	return s, err
 }

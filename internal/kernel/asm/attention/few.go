@@ -43,8 +43,8 @@ func (f few) scores() {
 	name := f.name("Scores")
 	r := begin(name, name+" computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.",
 		"s *float32, keys **float32, q *float32, stride, depth, groups int", "s", "keys", "stride", "groups")
-	q, depth, here, stride3 := GP64(), GP64(), GP64(), GP64()
-	LEAQ(Mem{Base: r["stride"], Index: r["stride"], Scale: 2}, stride3)
+	q, depth, here := GP64(), GP64(), GP64()
+	keys := newRowAddresses(here, r["stride"], 4)
 	bases := []reg.GPVirtual{GP64(), GP64(), GP64()}
 	together := []int{3, 2, 1} // groups: independent chains hide the latency of a multiply-add
 	if f.level == y.level {
@@ -67,7 +67,7 @@ func (f few) scores() {
 				if v%f.perGroup() == 0 {
 					MOVQ(bases[v/f.perGroup()], here)
 				}
-				f.turn(rows, spare, here, r["stride"], stride3)
+				f.turn(rows, spare, keys)
 			}
 			countdown(depth, 4, func() {
 				f.multiply(vectors, q, turn)
@@ -122,21 +122,21 @@ func (f few) multiply(vectors int, q reg.GPVirtual, turn func(v int, rows, spare
 	}
 }
 
-// turn reads 4 values of as many keys as a register has lanes, from at on, and leaves a register of all keys for each value; at moves on by these keys.
-func (f few) turn(rows, t []reg.VecPhysical, at, stride, stride3 reg.GPVirtual) {
-	here := []Mem{{Base: at}, {Base: at, Index: stride, Scale: 1}, {Base: at, Index: stride, Scale: 2}, {Base: at, Index: stride3, Scale: 1}}
+// turn reads 4 values of as many keys as a register has lanes, and leaves a register of all keys for each value; the base of the keys moves on by these.
+func (f few) turn(rows, t []reg.VecPhysical, keys rowAddresses) {
+	at := keys.base[0]
 	for part := range f.bytes / 16 {
 		for j := range 4 {
-			switch {
+			switch key := keys.at(j, at, 0); {
 			case part == 0:
-				VMOVUPS(here[j], rows[j].AsX())
+				VMOVUPS(key, rows[j].AsX())
 			case f.bytes == 64:
-				VINSERTF32X4(Imm(uint64(part)), here[j], rows[j], rows[j])
+				VINSERTF32X4(Imm(uint64(part)), key, rows[j], rows[j])
 			default:
-				VINSERTF128(Imm(uint64(part)), here[j], rows[j], rows[j])
+				VINSERTF128(Imm(uint64(part)), key, rows[j], rows[j])
 			}
 		}
-		LEAQ(Mem{Base: at, Index: stride, Scale: 4}, at)
+		LEAQ(Mem{Base: at, Index: keys.stride, Scale: 4}, at)
 	}
 	VUNPCKLPS(rows[1], rows[0], t[0])
 	VUNPCKHPS(rows[1], rows[0], t[1])
@@ -153,23 +153,14 @@ func (f few) accumulate() {
 	name := f.name("Accumulate")
 	r := begin(name, name+" computes o[queries][e] = o·shrink + w·v with the weights w[queries][48] of keys in groups of 16, each group at its address, with rows stride bytes apart; e is a multiple of 16.",
 		"o, w, shrink *float32, values **float32, stride, keys, e int", "o", "stride")
-	pitch, pitch3, e, offset := GP64(), GP64(), GP64(), GP64()
+	pitch, e, offset := GP64(), GP64(), GP64()
 	w, group, v, left, n := GP64(), GP64(), GP64(), GP64(), GP64()
 	Load(Param("e"), e)
 	MOVQ(e, pitch)
 	SHLQ(Imm(2), pitch)
-	LEAQ(Mem{Base: pitch, Index: pitch, Scale: 2}, pitch3)
+	outputs := newRowAddresses(r["o"], pitch, f.queries)
+	out := func(i, reg int) Mem { return outputs.at(i, r["o"], reg*f.bytes) }
 	XORQ(offset, offset)
-	out := func(i, reg int) Mem {
-		m := Mem{Base: r["o"], Disp: reg * f.bytes}
-		switch i {
-		case 1, 2:
-			m.Index, m.Scale = pitch, uint8(i)
-		case 3:
-			m.Index, m.Scale = pitch3, 1
-		}
-		return m
-	}
 	for _, regs := range []int{4, 2, 1} {
 		if regs*f.bytes < 64 {
 			continue

@@ -60,31 +60,18 @@ func maxOf(w vec.Width) {
 	vec.End()
 }
 
-// sumExp adds at most four powers in single precision before it goes on in double.
 func sumExp(w vec.Width, name, doc string, store bool) {
 	p := w.Func(name, doc, "(x []float32, top float32) float64", "x")
-	top, zero := w.Broadcast(vec.Stack("top")), w.Zero()
-	sums := w.NewDoubles()
-	w.Sweep(vec.Len("x"), 4, func(group []vec.At) {
-		part := make([]reg.VecVirtual, w.Parts())
-		for _, a := range group {
-			x := a.Load(p["x"])
-			VSUBPS(top, x, x)
-			e := w.Exp(x)
-			if store {
-				a.Store(e, p["x"])
-			}
-			a.Fill(e, zero)
-			if part[a.Part] == nil {
-				part[a.Part] = e
-			} else {
-				VADDPS(e, part[a.Part], part[a.Part])
-			}
+	top := w.Broadcast(vec.Stack("top"))
+	sum := w.SumDoubles("x", func(a vec.At) reg.VecVirtual {
+		x := a.Load(p["x"])
+		VSUBPS(top, x, x)
+		e := w.Exp(x)
+		if store {
+			a.Store(e, p["x"])
 		}
-		for i, v := range part {
-			sums.Add(v, i)
-		}
+		return e
 	})
-	VMOVSD(sums.Total(), vec.Result())
+	VMOVSD(sum, vec.Result())
 	vec.End()
 }

@@ -38,42 +38,22 @@ func topOf(w vec.Width) {
 			VMAXPS(x, tops[i], tops[i])
 		}
 	})
-	VMOVSS(w.Reduce(tops, vec.Max), result(0))
-	VMOVSS(w.Reduce(bits, func(x, y, z Op) { VPMAXUD(x, y, z) }), result(1))
+	VMOVSS(w.Reduce(tops, vec.Max), vec.ResultAt(0))
+	VMOVSS(w.Reduce(bits, func(x, y, z Op) { VPMAXUD(x, y, z) }), vec.ResultAt(1))
 	vec.End()
-}
-
-func result(i int) Mem {
-	b, err := ReturnIndex(i).Resolve()
-	if err != nil {
-		panic(err)
-	}
-	return b.Addr
 }
 
 func shares(w vec.Width) {
 	p := w.Func("shares", "computes y = e^((x−top)·scale) and returns the sum.", "(y, x []float32, top, scale float32) float64", "y", "x")
-	top, scale, zero := w.Broadcast(vec.Stack("top")), w.Broadcast(vec.Stack("scale")), w.Zero()
-	sums := w.NewDoubles()
-	w.Sweep(vec.Len("x"), 4, func(group []vec.At) {
-		part := make([]reg.VecVirtual, w.Parts())
-		for _, a := range group {
-			x := a.Load(p["x"])
-			VSUBPS(top, x, x)
-			VMULPS(scale, x, x)
-			e := w.Exp(x)
-			a.Store(e, p["y"])
-			a.Fill(e, zero)
-			if part[a.Part] == nil {
-				part[a.Part] = e
-			} else {
-				VADDPS(e, part[a.Part], part[a.Part])
-			}
-		}
-		for i, v := range part {
-			sums.Add(v, i)
-		}
+	top, scale := w.Broadcast(vec.Stack("top")), w.Broadcast(vec.Stack("scale"))
+	sum := w.SumDoubles("x", func(a vec.At) reg.VecVirtual {
+		x := a.Load(p["x"])
+		VSUBPS(top, x, x)
+		VMULPS(scale, x, x)
+		e := w.Exp(x)
+		a.Store(e, p["y"])
+		return e
 	})
-	VMOVSD(sums.Total(), vec.Result())
+	VMOVSD(sum, vec.Result())
 	vec.End()
 }

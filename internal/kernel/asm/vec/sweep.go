@@ -217,6 +217,29 @@ func (d Doubles) Add(v reg.VecVirtual, part int) {
 	d.Each(v, part, func(x, sum reg.VecVirtual) { VADDPD(x, sum, sum) })
 }
 
+// SumDoubles emits a sweep over a parameter that adds up what body gives, at most four of a lane in single precision before it goes on in double, and
+// returns the total in the lowest double.
+func (w Width) SumDoubles(slice string, body func(a At) reg.VecVirtual) reg.Register {
+	zero := w.Zero()
+	sums := w.NewDoubles()
+	w.Sweep(Len(slice), 4, func(group []At) {
+		part := make([]reg.VecVirtual, w.Parts())
+		for _, a := range group {
+			v := body(a)
+			a.Fill(v, zero)
+			if part[a.Part] == nil {
+				part[a.Part] = v
+			} else {
+				VADDPS(v, part[a.Part], part[a.Part])
+			}
+		}
+		for i, v := range part {
+			sums.Add(v, i)
+		}
+	})
+	return sums.Total()
+}
+
 // Total emits the sum of the sums to the lowest double.
 func (d Doubles) Total() reg.Register {
 	half := len(d.sum) / 2

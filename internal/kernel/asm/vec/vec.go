@@ -134,8 +134,11 @@ func Stack(param string) Mem {
 }
 
 // Result is the function's only result as a memory operand.
-func Result() Mem {
-	b, err := ReturnIndex(0).Resolve()
+func Result() Mem { return ResultAt(0) }
+
+// ResultAt is one of the function's results as a memory operand.
+func ResultAt(i int) Mem {
+	b, err := ReturnIndex(i).Resolve()
 	if err != nil {
 		panic(err)
 	}
