@@ -113,7 +113,7 @@ func (b *decodeBench) run(cmd *cobra.Command, path string) error {
 
 // besides measures what a long prompt does to the time between tokens.
 func (b *decodeBench) besides(ctx context.Context, out io.Writer, m *source.Model, batch int) error {
-	r, err := bench.MeasureBeside(ctx, m.Model, m.Tokenizer, batch, b.beside)
+	r, err := bench.MeasureBeside(ctx, m.Model, m.Tokenizer, bench.Beside{Batch: batch, Prompt: b.beside, Format: kernel.PageFormat(b.cacheFormat)})
 	if err != nil {
 		return err
 	}

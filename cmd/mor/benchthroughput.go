@@ -83,6 +83,11 @@ func (b *throughputBench) run(cmd *cobra.Command) error {
 	if l.Requests < 1 || l.Batch < 1 || l.Prompt < 1 || l.Mean < 1 || l.Deviation < 0 {
 		return fmt.Errorf("--requests %d --batch %d --prompt %d --mean %g --deviation %g: expected at least 1 each, and a deviation of 0 or more", l.Requests, l.Batch, l.Prompt, l.Mean, l.Deviation)
 	}
+	for _, name := range []string{"size", "num-recursion", "layers", "vocab-size", "mean-depth"} {
+		if len(b.models) > 0 && cmd.Flags().Changed(name) {
+			return fmt.Errorf("--%s: expected no MODEL beside it: it is of the random models", name)
+		}
+	}
 	for _, s := range b.schedules {
 		if s := infer.Schedule(s); s != infer.SequenceWise && s != infer.DepthWise {
 			return fmt.Errorf("--schedule %s: expected %s or %s", s, infer.SequenceWise, infer.DepthWise)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mor/internal/infer"
+	"mor/internal/kernel"
 	"mor/internal/model"
 	"mor/internal/token"
 )
@@ -31,33 +32,27 @@ func gaps(seconds []float64) Gaps {
 
 // Beside is what the reading of a long prompt does to texts that decode beside it.
 type Beside struct {
-	Batch  int     `json:"batch"`  // texts
-	Prompt int     `json:"prompt"` // tokens of the long prompt
-	Alone  Gaps    `json:"alone"`  // before the prompt comes and behind it, because texts grow meanwhile
-	During Gaps    `json:"during"` // until its text has its first token
-	Ratio  float64 `json:"ratio"`  // of the medians
-	Read   float64 `json:"read_s"` // seconds for the long prompt
+	Batch  int               `json:"batch"`        // texts
+	Prompt int               `json:"prompt"`       // tokens of the long prompt
+	Format kernel.PageFormat `json:"cache_format"` // that keys and values are asked to be kept as, then that they were
+	Alone  Gaps              `json:"alone"`        // before the prompt comes and behind it, because texts grow meanwhile
+	During Gaps              `json:"during"`       // until its text has its first token
+	Ratio  float64           `json:"ratio"`        // of the medians
+	Read   float64           `json:"read_s"`       // seconds for the long prompt
 }
 
 // besideAlone is how many tokens each text writes before the long prompt comes, and behind it.
 const besideAlone = 64
 
 // MeasureBeside has texts decode, and measures the time between their tokens without and with a prompt of so many tokens being read.
-func MeasureBeside(ctx context.Context, m *model.Model, tok *token.Tokenizer, batch, prompt int) (Beside, error) {
-	b := Beside{Batch: batch, Prompt: prompt}
-	if tok == nil {
-		var err error
-		if tok, err = anyTokenizer(m.Config.VocabSize); err != nil {
-			return b, err
-		}
-	}
-	o := infer.DefaultEngineOptions()
-	o.MaxRunning, o.PrefixReuse, o.CacheBytes = batch+1, false, 1<<40
-	e, err := infer.NewEngine(m, tok, o)
+func MeasureBeside(ctx context.Context, m *model.Model, tok *token.Tokenizer, b Beside) (Beside, error) {
+	batch := b.Batch
+	e, err := newEngine(m, tok, func(o *infer.EngineOptions) { o.MaxRunning, o.CacheFormat = batch+1, b.Format })
 	if err != nil {
 		return b, err
 	}
 	defer e.Close()
+	b.Format = e.Options().CacheFormat
 	limit := m.Config.MaxPositionEmbeddings
 	l := Load{Prompt: 8, Mean: float64(limit)}
 	c := clock{live: batch, turn: make(chan struct{}, 1)}
@@ -75,7 +70,7 @@ func MeasureBeside(ctx context.Context, m *model.Model, tok *token.Tokenizer, ba
 	if err := c.written(ctx, reading); err != nil {
 		return b, err
 	}
-	long := (&Load{Prompt: prompt, Mean: 1}).request(batch, m.Config.VocabSize, limit)
+	long := (&Load{Prompt: b.Prompt, Mean: 1}).request(batch, m.Config.VocabSize, limit)
 	started := time.Now()
 	s, err := e.Submit(ctx, &long)
 	if err == nil {

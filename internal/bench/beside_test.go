@@ -21,11 +21,11 @@ func TestBeside(t *testing.T) {
 	defer cpu.Close()
 	m := model.New(c, cpu)
 	m.Init(1)
-	b, err := MeasureBeside(t.Context(), m, nil, 2, 60)
+	b, err := MeasureBeside(t.Context(), m, nil, Beside{Batch: 2, Prompt: 60, Format: kernel.PageInt8})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Alone.Tokens < 2*(besideAlone-besideAlone/4) || b.During.Tokens < 2 || b.Read <= 0 || b.Ratio <= 0 {
+	if b.Alone.Tokens < 2*(besideAlone-besideAlone/4) || b.During.Tokens < 2 || b.Read <= 0 || b.Ratio <= 0 || b.Format != kernel.PageInt8 {
 		t.Errorf("%+v", b)
 	}
 }

@@ -28,15 +28,9 @@ type Decode struct {
 
 // MeasureDecode has batch texts of random prompts generate so many tokens each at once, the likeliest ones, repetitions times.
 func MeasureDecode(ctx context.Context, m *model.Model, tok *token.Tokenizer, d Decode, repetitions int) (Decode, error) {
-	if tok == nil {
-		var err error
-		if tok, err = anyTokenizer(m.Config.VocabSize); err != nil {
-			return d, err
-		}
-	}
-	o := infer.DefaultEngineOptions()
-	o.MaxRunning, o.PrefixReuse, o.TokenBudget, o.CacheBytes, o.CacheFormat = d.Batch, false, max(512, d.Batch), 1<<40, d.Format
-	e, err := infer.NewEngine(m, tok, o)
+	e, err := newEngine(m, tok, func(o *infer.EngineOptions) {
+		o.MaxRunning, o.TokenBudget, o.CacheFormat = d.Batch, max(512, d.Batch), d.Format
+	})
 	if err != nil {
 		return d, err
 	}

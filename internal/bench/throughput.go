@@ -2,13 +2,11 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"mor/internal/infer"
 	"mor/internal/model"
-	"mor/internal/token"
 )
 
 // Throughput is a queue of requests served by an engine, measured.
@@ -73,17 +71,12 @@ func (l *Load) request(i, vocab, limit int) infer.Request {
 
 // engine returns an engine with a place for each text of a batch.
 func (l *Load) engine(m *model.Model, schedule infer.Schedule) (*infer.Engine, error) {
-	tok, err := anyTokenizer(m.Config.VocabSize)
-	if err != nil {
-		return nil, err
-	}
-	o := infer.DefaultEngineOptions()
-	o.Schedule, o.MaxRunning, o.MaxWaiting, o.PrefixReuse, o.CacheBytes = schedule, l.Batch, l.Requests, false, 1<<40
-	if l.CacheBytes > 0 {
-		o.CacheBytes = l.CacheBytes
-	}
-	o.TokenBudget = max(o.TokenBudget, l.Batch)
-	return infer.NewEngine(m, tok, o)
+	return newEngine(m, nil, func(o *infer.EngineOptions) {
+		o.Schedule, o.MaxRunning, o.MaxWaiting, o.TokenBudget = schedule, l.Batch, l.Requests, max(o.TokenBudget, l.Batch)
+		if l.CacheBytes > 0 {
+			o.CacheBytes = l.CacheBytes
+		}
+	})
 }
 
 // submit queues all requests.
@@ -160,13 +153,4 @@ func (t *Throughput) count(c *model.Config, depths []uint64, length int) error {
 	t.FLOPs, t.FullFLOPs = actual.ForwardFLOPs, whole.ForwardFLOPs
 	t.Bound = t.FullFLOPs / t.FLOPs
 	return nil
-}
-
-// anyTokenizer has as many tokens as a model, none of which ends a text.
-func anyTokenizer(vocab int) (*token.Tokenizer, error) {
-	v := token.Vocab{Tokens: make([]string, vocab), Pre: "gpt-2"}
-	for i := range v.Tokens {
-		v.Tokens[i] = fmt.Sprintf("t%d", i)
-	}
-	return token.New(v)
 }
