@@ -49,32 +49,27 @@ func Words(d int) int { return words(1, d) }
 
 // RoundRows writes x[n,d] to y[n, Words(d)], rounded to bfloat16.
 func (c *CPU) RoundRows(y, x []float32, n, d int) {
-	defer c.Done(c.Start(), Work{Kernel: "round", Bytes: 6 * float64(n) * float64(d)})
-	c.roundPairs(y, x, n, d)
+	byRows(c, &c.task.roundRows, roundPairsTask{halves(y), x, d, c.bf16}, n, rowGrain(d), Work{Kernel: "round", Bytes: 6 * float64(n) * float64(d)})
 }
 
 // LinearBF16 is Linear with x rounded to bfloat16 and a weight packed by PackBF16.
 func (c *CPU) LinearBF16(y, x []float32, w *Packed, n int, acc bool) {
-	defer c.Done(c.Start(), productWork("linear bf16", n, w.in, w.out))
-	c.rowsProduct(y, c.rounded(&c.task.packedA, x, n, w.in), w, n, w.in, w.out, acc)
+	c.productBF16(y, c.rounded(&c.task.packedA, x, n, w.in), w, n, w.in, w.out, acc, productWork("linear bf16", n, w.in, w.out))
 }
 
 // LinearBF16Rows is LinearBF16 with rows of bfloat16, x[n, Words(in)].
 func (c *CPU) LinearBF16Rows(y, x []float32, w *Packed, n int, acc bool) {
-	defer c.Done(c.Start(), productWork("linear bf16", n, w.in, w.out))
-	c.rowsProduct(y, x, w, n, w.in, w.out, acc)
+	c.productBF16(y, x, w, n, w.in, w.out, acc, productWork("linear bf16", n, w.in, w.out))
 }
 
 // LinearBackwardInputBF16 is LinearBackwardInput with dy rounded to bfloat16 and a weight packed by PackTransposedBF16.
 func (c *CPU) LinearBackwardInputBF16(dx, dy []float32, w *Packed, n int, acc bool) {
-	defer c.Done(c.Start(), productWork("dx bf16", n, w.in, w.out))
-	c.rowsProduct(dx, c.rounded(&c.task.packedA, dy, n, w.out), w, n, w.out, w.in, acc)
+	c.productBF16(dx, c.rounded(&c.task.packedA, dy, n, w.out), w, n, w.out, w.in, acc, productWork("dx bf16", n, w.in, w.out))
 }
 
 // LinearBackwardInputBF16Rows is LinearBackwardInputBF16 with rows of bfloat16, dy[n, Words(out)].
 func (c *CPU) LinearBackwardInputBF16Rows(dx, dy []float32, w *Packed, n int, acc bool) {
-	defer c.Done(c.Start(), productWork("dx bf16", n, w.in, w.out))
-	c.rowsProduct(dx, dy, w, n, w.out, w.in, acc)
+	c.productBF16(dx, dy, w, n, w.out, w.in, acc, productWork("dx bf16", n, w.in, w.out))
 }
 
 // rounded is x[n,d] as rows of bfloat16 in a buffer.
@@ -84,19 +79,16 @@ func (c *CPU) rounded(buffer *[]float32, x []float32, n, d int) []float32 {
 	return *buffer
 }
 
-// rowsProduct computes dst[n,out] (+)= x[n,in]·w, with rows of bfloat16.
-func (c *CPU) rowsProduct(dst, x []float32, w *Packed, n, in, out int, acc bool) {
+// productBF16 computes dst[n,out] (+)= x[n,in]·w, with rows of bfloat16.
+func (c *CPU) productBF16(dst, x []float32, w *Packed, n, in, out int, acc bool, work Work) {
 	if n == 0 || in == 0 || out == 0 {
 		return
 	}
 	if c.level == Generic {
-		t := &c.task.bf16
-		*t = bf16Task{dst: dst, a: halves(x), b: halves(w.panels), k: even(in), n: out, acc: acc}
-		c.pool.Run(n, 16, t)
-		*t = bf16Task{}
+		byRows(c, &c.task.bf16, bf16Task{dst: dst, a: halves(x), b: halves(w.panels), k: even(in), n: out, acc: acc}, n, 16, work)
 		return
 	}
-	c.multiply(AVX512BF16, dst, out, x, even(in)/2, w.panels, n, out, even(in)/2, acc)
+	c.packedProduct(AVX512BF16, dst, x, even(in)/2, w.panels, n, out, even(in)/2, acc, work)
 }
 
 // LinearBackwardWeightBF16 is LinearBackwardWeight with dy and x rounded to bfloat16. Here the first of each pair of rows goes first, so each element
@@ -130,7 +122,7 @@ const packPart = 64 * 32
 // PackBF16 lays out w[out,in], rounded to bfloat16, for LinearBF16. Where p is not nil its memory is used again.
 func (c *CPU) PackBF16(p *Packed, w []float32, in, out int) *Packed {
 	defer c.Done(c.Start(), packWork(in, out))
-	p = reuse(p, in, out)
+	p = reuse(p, in, out, AVX512BF16)
 	if c.level == Generic {
 		p.panels = grow(p.panels, words(out, in))
 		c.roundPairs(p.panels, w, out, in)
@@ -150,7 +142,7 @@ func (c *CPU) PackBF16(p *Packed, w []float32, in, out int) *Packed {
 // PackTransposedBF16 lays out w[out,in], rounded to bfloat16, for LinearBackwardInputBF16.
 func (c *CPU) PackTransposedBF16(p *Packed, w []float32, in, out int) *Packed {
 	defer c.Done(c.Start(), packWork(in, out))
-	p = reuse(p, in, out)
+	p = reuse(p, in, out, AVX512BF16)
 	if c.level == Generic {
 		p.panels = grow(p.panels, words(in, out))
 		c.roundColumns(p.panels, w, out, in)
@@ -167,15 +159,6 @@ func (c *CPU) PackTransposedBF16(p *Packed, w []float32, in, out int) *Packed {
 // packWork reads float32 and writes bfloat16.
 func packWork(in, out int) Work {
 	return Work{Kernel: "pack bf16", Bytes: 6 * float64(in) * float64(out)}
-}
-
-// reuse is p, or a new one, for a matrix of the given size.
-func reuse(p *Packed, in, out int) *Packed {
-	if p == nil {
-		p = &Packed{}
-	}
-	p.in, p.out, p.level = in, out, AVX512BF16
-	return p
 }
 
 // roundPairs rounds x[n,d] to words[n, even(d)/2].

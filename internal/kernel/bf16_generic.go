@@ -81,10 +81,10 @@ func (c *CPU) transposedGeneric(dw, dy, x []float32, n, in, out int) {
 	c.task.packedA, c.task.packed = a, b
 	transposeHalves(halves(a), halves(dy), n, out)
 	transposeHalves(halves(b), halves(x), n, in)
-	t := &c.task.bf16
+	t := c.task.bf16.next()
 	*t = bf16Task{dst: dw, a: halves(a), b: halves(b), k: even(n), n: in, acc: true, first: true}
 	c.pool.Run(out, 16, t)
-	*t = bf16Task{}
+	c.task.bf16.release()
 }
 
 // transposeHalves writes the columns of x[k, even(n)] as rows of even(k) values.

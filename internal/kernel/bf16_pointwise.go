@@ -2,21 +2,14 @@ package kernel
 
 // SwiGLUBF16 is SwiGLU with y as rows of bfloat16, y[n, Words(f)], which also rounds gu to rows half[n, Words(2f)].
 func (c *CPU) SwiGLUBF16(y, half, gu []float32, n, f int) {
-	defer c.Done(c.Start(), Work{Kernel: "swiglu", Bytes: 14 * float64(n) * float64(f)})
-	t := &c.task.swigluBF16
-	*t = swigluBF16Task{c.bf16, halves(y), halves(half), gu, f}
-	c.pool.Run(n, rowGrain(f), t)
-	*t = swigluBF16Task{}
+	byRows(c, &c.task.swigluBF16, swigluBF16Task{c.bf16, halves(y), halves(half), gu, f}, n, rowGrain(f), Work{Kernel: "swiglu", Bytes: 14 * float64(n) * float64(f)})
 }
 
 // SwiGLUBackwardBF16 is SwiGLUBackward with dgu and gu as rows of bfloat16, [n, Words(2f)], which also computes y of SwiGLUBF16 again, from the rounded gu.
 // dgu may be gu.
 func (c *CPU) SwiGLUBackwardBF16(y, dgu, dy, gu []float32, n, f int) {
-	defer c.Done(c.Start(), Work{Kernel: "swiglu backward", Bytes: 14 * float64(n) * float64(f)})
-	t := &c.task.dswigluBF16
-	*t = dswigluBF16Task{c.bf16, halves(y), halves(dgu), halves(gu), dy, f}
-	c.pool.Run(n, rowGrain(f), t)
-	*t = dswigluBF16Task{}
+	byRows(c, &c.task.dswigluBF16, dswigluBF16Task{c.bf16, halves(y), halves(dgu), halves(gu), dy, f}, n, rowGrain(f),
+		Work{Kernel: "swiglu backward", Bytes: 14 * float64(n) * float64(f)})
 }
 
 // halfRow is row i of rows of d bfloat16 values, with a zero behind an odd number.

@@ -153,19 +153,33 @@ func packTransposed(dst, src []float32, ld, w, cols, k int) {
 	}
 }
 
+// packedProduct computes c[m,n] (+)= a[m,k]·b with b packed, by itself or in a chain.
+func (c *CPU) packedProduct(level Level, dst, a []float32, lda int, packed []float32, m, n, k int, acc bool, work Work) {
+	if c.chain.open {
+		byRows(c, &c.task.rowsProduct, rowsProduct(c.newProduct(level, dst, n, a, lda, packed, m, n, k, acc)), m, 1, work)
+		return
+	}
+	defer c.Done(c.Start(), work)
+	c.multiply(level, dst, n, a, lda, packed, m, n, k, acc)
+}
+
 // multiply computes c[m,n] (+)= a[m,k]·b with b packed, by the microkernels of a level. Rows of c lie ldc apart, those of a lda.
 func (c *CPU) multiply(level Level, dst []float32, ldc int, a []float32, lda int, packed []float32, m, n, k int, acc bool) {
 	t := &c.task.multiply
-	*t = multiplyTask{dst: dst, ldc: ldc, a: a, lda: lda, packed: packed, m: m, n: n, k: k, acc: acc, level: level}
-	t.wide = (evenly(n, blockN) + level.panel() - 1) / level.panel() * level.panel()
+	*t = c.newProduct(level, dst, ldc, a, lda, packed, m, n, k, acc)
 	t.across = (n + t.wide - 1) / t.wide
 	t.tall = level.taskHeight(m, t.across, c.pool.Workers())
-	t.edge = c.edgeTiles()
+	c.pool.Run((m+t.tall-1)/t.tall*t.across, 1, t)
+	*t = multiplyTask{}
+}
+
+func (c *CPU) newProduct(level Level, dst []float32, ldc int, a []float32, lda int, packed []float32, m, n, k int, acc bool) multiplyTask {
+	t := multiplyTask{dst: dst, ldc: ldc, a: a, lda: lda, packed: packed, m: m, n: n, k: k, acc: acc, level: level, edge: c.edgeTiles()}
+	t.wide = (evenly(n, blockN) + level.panel() - 1) / level.panel() * level.panel()
 	if lda%aliasing == 0 && k%align == 0 && m > 1 {
 		t.copied = c.copies()
 	}
-	c.pool.Run((m+t.tall-1)/t.tall*t.across, 1, t)
-	*t = multiplyTask{}
+	return t
 }
 
 // taskHeight is the rows of a task, at most tall, with which the workers are done soonest when there are so many tasks side by side.
@@ -233,6 +247,16 @@ func (t *multiplyTask) Do(worker, lo, hi int) {
 	}
 }
 
+// rowsProduct is a product whose items are rows of its result.
+type rowsProduct multiplyTask
+
+func (p *rowsProduct) Do(worker, lo, hi int) {
+	t := (*multiplyTask)(p)
+	for j := 0; j < t.n; j += t.wide {
+		t.block(lo, hi, j, min(j+t.wide, t.n), worker)
+	}
+}
+
 // block computes the rows [i0, i1) and columns [j0, j1), the panel of b in the inner caches while the tiles go by.
 func (t *multiplyTask) block(i0, i1, j0, j1, worker int) {
 	w, depth := t.level.panel(), evenly(t.k, blockK)
@@ -296,39 +320,4 @@ func grow(s []float32, n int) []float32 {
 	raw := memory.Make[float32](n + n/4 + align)
 	skip := int(-uintptr(unsafe.Pointer(&raw[0])) % 64 / 4)
 	return raw[skip : skip+n : len(raw)]
-}
-
-// Packed is a weight matrix w[out,in] laid out for Linear: packed once, used for any number of products.
-type Packed struct {
-	in, out int
-	panels  []float32
-	level   Level
-}
-
-// Pack lays out w[out,in]. Where p is not nil its memory is used again.
-func (c *CPU) Pack(p *Packed, w []float32, in, out int) *Packed {
-	if p == nil {
-		p = &Packed{}
-	}
-	p.in, p.out, p.level = in, out, c.level
-	defer c.Done(c.Start(), sweepWork("pack", 2*in*out))
-	if c.level == Generic {
-		p.panels = append(p.panels[:0], w[:in*out]...)
-		return p
-	}
-	p.panels = grow(p.panels, c.level.packedLen(out, in))
-	c.pack(p.panels, operandB{w, in, true}, out, in)
-	return p
-}
-
-// LinearPacked is Linear with a packed weight: the same bits.
-func (c *CPU) LinearPacked(y, x []float32, w *Packed, n int, acc bool) {
-	if c.level == Generic {
-		c.Linear(y, x, w.panels, n, w.in, w.out, acc)
-		return
-	}
-	defer c.Done(c.Start(), productWork("linear", n, w.in, w.out))
-	if n > 0 {
-		c.multiply(c.level, y, w.out, x, w.in, w.panels, n, w.out, w.in, acc)
-	}
 }

@@ -36,6 +36,7 @@ type CPU struct {
 	bf16    bool  // products of pairs of bfloat16 by VDPBF16PS: the level is AVX512BF16
 	task    tasks
 	profile profile
+	chain   chain
 }
 
 // New returns a CPU of the given level with so many workers; fewer than 1 means one for each CPU.
@@ -96,28 +97,30 @@ type tasks struct {
 	rowsA       []float32 // rounded operands of a gradient of weights
 	rowsB       []float32
 	roundPanel  roundPanelTask
-	swigluBF16  swigluBF16Task
-	dswigluBF16 dswigluBF16Task
+	swigluBF16  slots[swigluBF16Task]
+	dswigluBF16 slots[dswigluBF16Task]
 	zero        []float32
 	roundPair   roundPairsTask
+	roundRows   slots[roundPairsTask]
 	attnRound   attentionRoundTask
-	bf16        bf16Task
+	bf16        slots[bf16Task]
 	edge        []edgeTile  // by worker
 	copied      [][]float32 // by worker
 	pack        packTask
 	multiply    multiplyTask
 	outer       outerTask
-	linear      linearTask
-	dinput      dinputTask
+	linear      slots[linearTask]
+	dinput      slots[dinputTask]
+	rowsProduct slots[rowsProduct]
 	dweight     dweightTask
-	norm        normTask
-	dnorm       dnormTask
-	rope        ropeTask
-	swiglu      swigluTask
-	dswiglu     dswigluTask
+	norm        slots[normTask]
+	dnorm       slots[dnormTask]
+	rope        slots[ropeTask]
+	swiglu      slots[swigluTask]
+	dswiglu     slots[dswigluTask]
 	crossent    crossEntropyTask
 	span        spanTask
-	row         rowTask
+	row         slots[rowTask]
 	column      columnTask
 	gather      gatherTask
 	panel       panelTask
@@ -130,4 +133,21 @@ type tasks struct {
 	dattn       dattentionTask
 	dattnSum    dattentionSumTask
 	attn        attentionBuffers
+}
+
+// release makes the tasks of a chain free again.
+func (t *tasks) release() {
+	t.swigluBF16.release()
+	t.dswigluBF16.release()
+	t.roundRows.release()
+	t.bf16.release()
+	t.linear.release()
+	t.dinput.release()
+	t.rowsProduct.release()
+	t.norm.release()
+	t.dnorm.release()
+	t.rope.release()
+	t.swiglu.release()
+	t.dswiglu.release()
+	t.row.release()
 }

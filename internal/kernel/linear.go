@@ -3,28 +3,24 @@ package kernel
 // Linear computes y[n,out] = x[n,in]·w[out,in]ᵀ, added to y when acc is set. Each element is one chain of
 // multiply-adds over in, ascending, starting from y when acc is set and from zero otherwise.
 func (c *CPU) Linear(y, x, w []float32, n, in, out int, acc bool) {
-	defer c.Done(c.Start(), productWork("linear", n, in, out))
-	if c.level != Generic {
-		c.product(y, x, operandB{w, in, true}, n, out, in, acc)
+	work := productWork("linear", n, in, out)
+	if c.level == Generic {
+		byRows(c, &c.task.linear, linearTask{y, x, w, in, out, acc}, n, 16, work)
 		return
 	}
-	t := &c.task.linear
-	*t = linearTask{y, x, w, in, out, acc}
-	c.pool.Run(n, 16, t)
-	*t = linearTask{}
+	defer c.Done(c.Start(), work)
+	c.product(y, x, operandB{w, in, true}, n, out, in, acc)
 }
 
 // LinearBackwardInput computes dx[n,in] = dy[n,out]·w[out,in], added to dx when acc is set. Each element is one chain over out, ascending.
 func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool) {
-	defer c.Done(c.Start(), productWork("dx", n, in, out))
-	if c.level != Generic {
-		c.product(dx, dy, operandB{w, in, false}, n, in, out, acc)
+	work := productWork("dx", n, in, out)
+	if c.level == Generic {
+		byRows(c, &c.task.dinput, dinputTask{dx, dy, w, in, out, acc}, n, 16, work)
 		return
 	}
-	t := &c.task.dinput
-	*t = dinputTask{dx, dy, w, in, out, acc}
-	c.pool.Run(n, 16, t)
-	*t = dinputTask{}
+	defer c.Done(c.Start(), work)
+	c.product(dx, dy, operandB{w, in, false}, n, in, out, acc)
 }
 
 // LinearBackwardWeight adds dyᵀ·x to dw[out,in], with dy[n,out] and x[n,in]. Each element is one chain over the rows,

@@ -128,15 +128,16 @@ func TestLinearBits(t *testing.T) {
 				t.Errorf("%s: %d workers give other bits than one", level, workers)
 			}
 		}
-		packed := c.Pack(nil, w, in, out)
+		packed, transposed := c.Pack(nil, w, in, out), c.PackTransposed(nil, w, in, out)
 		for _, part := range []int{1, 2, 3, 4, 9, 20} { // rows at once
-			y2, dw2 := make([]float32, n*out), slices.Clone(dwStart)
+			y2, dw2, dx2 := make([]float32, n*out), slices.Clone(dwStart), make([]float32, n*in)
 			for i := 0; i < n; i += part {
 				m := min(part, n-i)
 				c.LinearPacked(y2[i*out:], x[i*in:], packed, m, false)
+				c.LinearBackwardInputPacked(dx2[i*in:], dy[i*out:], transposed, m, false)
 				c.LinearBackwardWeight(dw2, dy[i*out:], x[i*in:], m, in, out)
 			}
-			if !slices.Equal(y, y2) || !slices.Equal(dw, dw2) {
+			if !slices.Equal(y, y2) || !slices.Equal(dw, dw2) || !slices.Equal(dx, dx2) {
 				t.Errorf("%s: %d rows at a time give other bits than all", level, part)
 			}
 		}

@@ -2,14 +2,12 @@ package kernel
 
 // RMSNorm computes y[n,d] = x·rstd·w with rstd[n] = 1/√(mean(x²)+eps) of each row, which backward needs.
 func (c *CPU) RMSNorm(y, rstd, x, w []float32, n, d int, eps float32) {
-	defer c.Done(c.Start(), sweepWork("rmsnorm", 2*n*d))
-	c.norm(normTask{y: y, rstd: rstd[:n], x: x, w: w[:d], eps: eps})
+	c.norm(normTask{y: y, rstd: rstd[:n], x: x, w: w[:d], eps: eps}, sweepWork("rmsnorm", 2*n*d))
 }
 
 // RMSNormBF16 is RMSNorm with y as rows of bfloat16, y[n, Words(d)].
 func (c *CPU) RMSNormBF16(y, rstd, x, w []float32, n, d int, eps float32) {
-	defer c.Done(c.Start(), Work{Kernel: "rmsnorm", Bytes: 6 * float64(n) * float64(d)})
-	c.norm(normTask{half: halves(y), rstd: rstd[:n], x: x, w: w[:d], eps: eps})
+	c.norm(normTask{half: halves(y), rstd: rstd[:n], x: x, w: w[:d], eps: eps}, Work{Kernel: "rmsnorm", Bytes: 6 * float64(n) * float64(d)})
 }
 
 // RMSNormBackward adds to dx[n,d] and dw[d] the gradients of RMSNorm. dw is reduced over the rows in order, starting from dw. Where h is not nil, it
@@ -21,31 +19,23 @@ func (c *CPU) RMSNormBackward(dx, dw, h, dy, x, w, rstd []float32, n, d int) {
 		work.Bytes *= 1.25
 		t.again = normTask{y: h, rstd: rstd[:n], x: x, w: w[:d]}
 	}
-	defer c.Done(c.Start(), work)
-	c.dnorm(t)
+	c.dnorm(t, work)
 }
 
 // RMSNormBackwardBF16 is RMSNormBackward with h as rows of bfloat16, h[n, Words(d)], which also writes dx as such rows, half[n, Words(d)].
 func (c *CPU) RMSNormBackwardBF16(dx, half, dw, h, dy, x, w, rstd []float32, n, d int) {
-	defer c.Done(c.Start(), sweepWork("rmsnorm backward", 5*n*d))
 	c.dnorm(dnormTask{dx: dx, dw: dw[:d], dy: dy, x: x, w: w[:d], rstd: rstd[:n],
-		half: roundPairsTask{halves(half), dx, d, c.bf16}, again: normTask{half: halves(h), rstd: rstd[:n], x: x, w: w[:d]}})
+		half: roundPairsTask{halves(half), dx, d, c.bf16}, again: normTask{half: halves(h), rstd: rstd[:n], x: x, w: w[:d]}}, sweepWork("rmsnorm backward", 5*n*d))
 }
 
-func (c *CPU) dnorm(task dnormTask) {
-	t := &c.task.dnorm
-	*t = task
+func (c *CPU) dnorm(t dnormTask, work Work) {
 	t.level, t.again.level, t.again.bf16 = c.level, c.level, c.bf16
-	c.pool.RunOrdered(len(t.rstd), rowGrain(2*len(t.w)), t)
-	*t = dnormTask{}
+	byRows(c, &c.task.dnorm, t, len(t.rstd), rowGrain(2*len(t.w)), work)
 }
 
-func (c *CPU) norm(t normTask) {
-	u := &c.task.norm
-	*u = t
-	u.level, u.bf16 = c.level, c.bf16
-	c.pool.Run(len(t.rstd), rowGrain(len(t.w)), u)
-	*u = normTask{}
+func (c *CPU) norm(t normTask, work Work) {
+	t.level, t.bf16 = c.level, c.bf16
+	byRows(c, &c.task.norm, t, len(t.rstd), rowGrain(len(t.w)), work)
 }
 
 // normTask normalises rows, into y or into half.

@@ -5,45 +5,32 @@ import "math"
 // RoPE rotates x in place: rows of h heads of e values at x[i*stride:], by the angles of position pos[i]. The two halves of a
 // head form the pairs. table holds, for each position, e/2 cosines and then e/2 sines. inverse turns back, which is the backward.
 func (c *CPU) RoPE(x, table []float32, pos []int32, h, e, stride int, inverse bool) {
-	defer c.Done(c.Start(), sweepWork("rope", 2*len(pos)*h*e))
-	c.rope(ropeTask{x: x, table: table, pos: pos, h: h, e: e, stride: stride}, inverse)
+	c.rope(ropeTask{x: x, table: table, pos: pos, h: h, e: e, stride: stride}, inverse, sweepWork("rope", 2*len(pos)*h*e))
 }
 
 // RoPEBF16 is RoPE that also writes the rows with all their stride values as rows of bfloat16, half[n, Words(stride)].
 func (c *CPU) RoPEBF16(half, x, table []float32, pos []int32, h, e, stride int, inverse bool) {
 	work := sweepWork("rope", 2*len(pos)*h*e)
 	work.Bytes += float64(len(pos) * (6*stride - 4*h*e))
-	defer c.Done(c.Start(), work)
-	c.rope(ropeTask{x: x, table: table, pos: pos, h: h, e: e, stride: stride, half: roundPairsTask{halves(half), x, stride, c.bf16}}, inverse)
+	c.rope(ropeTask{x: x, table: table, pos: pos, h: h, e: e, stride: stride, half: roundPairsTask{halves(half), x, stride, c.bf16}}, inverse, work)
 }
 
-func (c *CPU) rope(task ropeTask, inverse bool) {
-	t := &c.task.rope
-	*t = task
+func (c *CPU) rope(t ropeTask, inverse bool, work Work) {
 	t.level, t.sign = c.level, 1
 	if inverse {
 		t.sign = -1
 	}
-	c.pool.Run(len(t.pos), rowGrain(t.stride), t)
-	*t = ropeTask{}
+	byRows(c, &c.task.rope, t, len(t.pos), rowGrain(t.stride), work)
 }
 
 // SwiGLU computes y[n,f] = silu(gate)·up, with gu[n,2f] holding each row's gate and then its up values.
 func (c *CPU) SwiGLU(y, gu []float32, n, f int) {
-	defer c.Done(c.Start(), sweepWork("swiglu", 3*n*f))
-	t := &c.task.swiglu
-	*t = swigluTask{c.level, y, gu, f}
-	c.pool.Run(n, rowGrain(f), t)
-	*t = swigluTask{}
+	byRows(c, &c.task.swiglu, swigluTask{c.level, y, gu, f}, n, rowGrain(f), sweepWork("swiglu", 3*n*f))
 }
 
 // SwiGLUBackward computes dgu[n,2f] from dy[n,f] and gu[n,2f], and y[n,f] again, which SwiGLU gave. dgu may be gu, and y may be dy.
 func (c *CPU) SwiGLUBackward(dgu, y, dy, gu []float32, n, f int) {
-	defer c.Done(c.Start(), sweepWork("swiglu backward", 6*n*f))
-	t := &c.task.dswiglu
-	*t = dswigluTask{c.level, dgu, y, dy, gu, f}
-	c.pool.Run(n, rowGrain(f), t)
-	*t = dswigluTask{}
+	byRows(c, &c.task.dswiglu, dswigluTask{c.level, dgu, y, dy, gu, f}, n, rowGrain(f), sweepWork("swiglu backward", 6*n*f))
 }
 
 // CrossEntropy computes loss[i] = logsumexp(logits[i]) − logits[i, targets[i]] for each row of logits[n,v], and turns logits in

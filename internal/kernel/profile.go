@@ -49,9 +49,14 @@ func (c *CPU) Done(start time.Time, w Work) {
 	if !p.on {
 		return
 	}
+	p.add(w, time.Since(start))
+}
+
+// add records a call.
+func (p *profile) add(w Work, took time.Duration) {
 	u := p.usage(w)
 	u.Calls++
-	u.Time += time.Since(start)
+	u.Time += took
 	u.FLOPs += w.FLOPs
 	u.Bytes += w.Bytes
 	u.Packing += p.pack

@@ -8,6 +8,11 @@ func (c *CPU) Add(y, x []float32) {
 	c.elements(spanTask{op: (*spanTask).add, dst: y, src: x[:len(y)]})
 }
 
+// CopyRows computes dst[i] = src[i] for n rows of d values.
+func (c *CPU) CopyRows(dst, src []float32, n, d int) {
+	c.rows(n, rowTask{op: (*rowTask).copy, dst: dst, src: src, d: d}, sweepWork("copy", 2*n*d))
+}
+
 // Copy computes dst = src.
 func (c *CPU) Copy(dst, src []float32) {
 	defer c.Done(c.Start(), sweepWork("copy", 2*len(dst)))
@@ -28,14 +33,12 @@ func (c *CPU) Scale(y []float32, s float32) {
 
 // GatherRows computes dst[i] = src[rows[i]] for rows of d values.
 func (c *CPU) GatherRows(dst, src []float32, rows []int32, d int) {
-	defer c.Done(c.Start(), sweepWork("gather", 2*len(rows)*d))
-	c.rows(len(rows), rowTask{op: (*rowTask).gather, dst: dst, src: src, index: rows, d: d})
+	c.rows(len(rows), rowTask{op: (*rowTask).gather, dst: dst, src: src, index: rows, d: d}, sweepWork("gather", 2*len(rows)*d))
 }
 
 // ScatterRows computes dst[rows[i]] = src[i] for rows of d values. No row may occur twice.
 func (c *CPU) ScatterRows(dst, src []float32, rows []int32, d int) {
-	defer c.Done(c.Start(), sweepWork("scatter", 2*len(rows)*d))
-	c.rows(len(rows), rowTask{op: (*rowTask).scatter, dst: dst, src: src, index: rows, d: d})
+	c.rows(len(rows), rowTask{op: (*rowTask).scatter, dst: dst, src: src, index: rows, d: d}, sweepWork("scatter", 2*len(rows)*d))
 }
 
 // SetColumns copies src[n, d−lo] to the columns of dst[n,d] from lo on; where src is nil they become zeros.
@@ -44,38 +47,32 @@ func (c *CPU) SetColumns(dst, src []float32, n, lo, d int) {
 	if src != nil {
 		work, op = sweepWork("copy", 2*n*(d-lo)), (*rowTask).setColumns
 	}
-	defer c.Done(c.Start(), work)
-	c.rows(n, rowTask{op: op, dst: dst, src: src, lo: lo, d: d})
+	c.rows(n, rowTask{op: op, dst: dst, src: src, lo: lo, d: d}, work)
 }
 
 // ScatterAddRows computes dst[rows[i]] += src[i] for rows of d values. No row may occur twice.
 func (c *CPU) ScatterAddRows(dst, src []float32, rows []int32, d int) {
-	defer c.Done(c.Start(), sweepWork("scatter", 3*len(rows)*d))
-	c.rows(len(rows), rowTask{op: (*rowTask).scatterAdd, dst: dst, src: src, index: rows, d: d})
+	c.rows(len(rows), rowTask{op: (*rowTask).scatterAdd, dst: dst, src: src, index: rows, d: d}, sweepWork("scatter", 3*len(rows)*d))
 }
 
 // ScatterAddScaled computes dst[rows[i]] += g[i]·src[i] for rows of d values. No row may occur twice.
 func (c *CPU) ScatterAddScaled(dst, src, g []float32, rows []int32, d int) {
-	defer c.Done(c.Start(), sweepWork("scatter", 3*len(rows)*d))
-	c.rows(len(rows), rowTask{op: (*rowTask).scatterAddScaled, dst: dst, src: src, w: g, index: rows, d: d})
+	c.rows(len(rows), rowTask{op: (*rowTask).scatterAddScaled, dst: dst, src: src, w: g, index: rows, d: d}, sweepWork("scatter", 3*len(rows)*d))
 }
 
 // DotRows computes out[i] = a[i]·b[i] for n rows of d values.
 func (c *CPU) DotRows(out, a, b []float32, n, d int) {
-	defer c.Done(c.Start(), sweepWork("dot rows", 2*n*d))
-	c.rows(n, rowTask{op: (*rowTask).dot, dst: out, src: a, w: b, d: d})
+	c.rows(n, rowTask{op: (*rowTask).dot, dst: out, src: a, w: b, d: d}, sweepWork("dot rows", 2*n*d))
 }
 
 // ScaleRows computes dst[i] = g[i]·src[i] for n rows of d values. dst may be src.
 func (c *CPU) ScaleRows(dst, src, g []float32, n, d int) {
-	defer c.Done(c.Start(), sweepWork("scale rows", 2*n*d))
-	c.rows(n, rowTask{op: (*rowTask).scale, dst: dst, src: src, w: g, d: d})
+	c.rows(n, rowTask{op: (*rowTask).scale, dst: dst, src: src, w: g, d: d}, sweepWork("scale rows", 2*n*d))
 }
 
 // MulVec computes y[i] = x[i]∘w for n rows of d values. y may be x.
 func (c *CPU) MulVec(y, x, w []float32, n, d int) {
-	defer c.Done(c.Start(), sweepWork("encoding", 2*n*d))
-	c.rows(n, rowTask{op: (*rowTask).mulVec, dst: y, src: x, w: w, d: d})
+	c.rows(n, rowTask{op: (*rowTask).mulVec, dst: y, src: x, w: w, d: d}, sweepWork("encoding", 2*n*d))
 }
 
 // MulVecBackwardWeight adds to dw[d] the gradient of MulVec's w, Σ dy[i]∘x[i] in the order of the rows.
@@ -135,12 +132,9 @@ type rowTask struct {
 	lo, d       int
 }
 
-func (c *CPU) rows(n int, t rowTask) {
-	u := &c.task.row
-	*u = t
-	u.level = c.level
-	c.pool.Run(n, rowGrain(t.d), u)
-	*u = rowTask{}
+func (c *CPU) rows(n int, t rowTask, work Work) {
+	t.level = c.level
+	byRows(c, &c.task.row, t, n, rowGrain(t.d), work)
 }
 
 func (t *rowTask) Do(_, lo, hi int) {
@@ -148,6 +142,8 @@ func (t *rowTask) Do(_, lo, hi int) {
 		t.op(t, i)
 	}
 }
+
+func (t *rowTask) copy(i int) { copy(row(t.dst, i, t.d), row(t.src, i, t.d)) }
 
 func (t *rowTask) gather(i int) { copy(row(t.dst, i, t.d), row(t.src, int(t.index[i]), t.d)) }
 

@@ -9,8 +9,7 @@ type gradient struct {
 	norm        Norm
 	shared      [][]float32 // by KV slot: gradient of the keys and values that later recursions read
 	sharedArena *arena[float32]
-	room        int       // gradients of layers that lie below have not been begun
-	half        []float32 // the gradient of the rows at hand as rows of bfloat16, where products want them so; nil elsewhere
+	room        int // gradients of layers that lie below have not been begun
 }
 
 // gradient starts a backward pass.
@@ -20,7 +19,6 @@ func (t *Tape) gradient(grads []float32, norm Norm) *gradient {
 		g.shared, g.sharedArena = make([][]float32, t.m.Plan.Slots), &arena[float32]{}
 	}
 	clear(g.shared)
-	g.half = nil
 	g.sharedArena.reset()
 	g.t, g.w, g.norm, g.room = t, grads, norm, 0
 	if norm.Share == 1 && same(t.zeros, grads) {
@@ -32,14 +30,6 @@ func (t *Tape) gradient(grads []float32, norm Norm) *gradient {
 
 // begin is called before the gradients of a layer are added to.
 func (g *gradient) begin(l *Layer) { g.room = min(g.room, g.t.m.Layout.layers[l.Unique].inputNorm.off) }
-
-// operand is the gradient dx of the rows at hand as an operand.
-func (g *gradient) operand(dx []float32) operand {
-	if g.half == nil {
-		return operand{dx, false}
-	}
-	return operand{g.half, true}
-}
 
 // giveUp moves the memory of a layer's tape, once its backward is done, to gradients that come next: where a step is one pass, the two are never resident
 // together.

@@ -56,26 +56,30 @@ func (t *Tape) layer(l *Layer, lt *layerTape, rows *Rows, x []float32) []float32
 // compute fills lt from lt.x and writes the layer's output to out, which is lt.x itself where the tape does not keep. out is nil where only the
 // tape is wanted.
 func (t *Tape) compute(l *Layer, lt *layerTape, rows *Rows, out []float32) {
-	m, n, d := t.m, len(rows.Index), t.m.Config.HiddenSize
-	w := &m.Layout.layers[l.Unique]
+	m, c, n := t.m, t.m.Config, len(rows.Index)
+	d, w, y := c.HiddenSize, &m.Layout.layers[l.Unique], out
 	lt.mid = out
 	if t.keep {
 		lt.mid = t.f.get(n * d)
-	}
-	t.attention(l, lt, rows, w)
-	if t.keep {
-		m.cpu.Copy(lt.mid, lt.x)
-	}
-	m.linear(lt.mid, operand{lt.o, false}, w.o, n, m.Config.QueryDim(), d, true)
-	t.loraForward(l, "o_proj", lt.mid, lt.o, n, d, 0)
-	y := out
-	if t.keep {
 		if l.Encoding >= 0 {
 			y = t.f.get(n * d)
 		}
-		m.cpu.Copy(y, lt.mid)
 	}
-	if m.Config.MoE != nil {
+	t.attention(l, lt, rows, w)
+	if c.MoE == nil {
+		t.takeFFN(lt, n)
+		m.beginChain(n)
+	}
+	at := t.f.mark()
+	if t.keep {
+		m.cpu.CopyRows(lt.mid, lt.x, n, d)
+	}
+	m.linear(lt.mid, t.operand(lt.o, n, c.QueryDim()), w.o, n, c.QueryDim(), d, true)
+	t.loraForward(l, "o_proj", lt.mid, lt.o, n, d, 0)
+	if t.keep && y != nil {
+		m.cpu.CopyRows(y, lt.mid, n, d)
+	}
+	if c.MoE != nil {
 		t.mixture(lt, w, y, n)
 	} else {
 		t.ffn(l, lt, w, y, n)
@@ -85,6 +89,10 @@ func (t *Tape) compute(l *Layer, lt *layerTape, rows *Rows, out []float32) {
 		if out != nil {
 			m.cpu.MulVec(out, y, t.encoding(l).of(m.W), n, d)
 		}
+	}
+	m.endChain()
+	if c.MoE == nil {
+		t.f.release(at)
 	}
 }
 
@@ -117,6 +125,7 @@ func (t *Tape) project(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
 	m, c, n := t.m, t.m.Config, len(rows.Index)
 	d, q, kv, width := c.HiddenSize, c.QueryDim(), c.KVDim(), m.qkvDim(l)
 	at := t.f.mark()
+	m.beginChain(n)
 	h := t.normed(lt.rstd1, lt.x, w.inputNorm, n)
 	m.linear(lt.qkv, h, span{w.qkv.off, width * d}, n, d, width, false)
 	t.loraForward(l, "q_proj", lt.qkv, h.rows, n, width, 0)
@@ -127,27 +136,25 @@ func (t *Tape) project(l *Layer, lt *layerTape, rows *Rows, w *layerSpans) {
 		rotated += c.NumKeyValueHeads
 	}
 	m.cpu.RoPE(lt.qkv, m.rope.table(rows.Pos), rows.Pos, rotated, c.HeadDim, width, false)
+	m.endChain()
 	t.f.release(at)
 }
 
-// ffnRows is how many rows go through the first half of the FFN at once where gate and up are kept rounded: few enough to stay in the outer cache.
-const ffnRows = 256
+// takeFFN takes from the tape what ffn keeps for n rows.
+func (t *Tape) takeFFN(lt *layerTape, n int) {
+	lt.rstd2, lt.gu = t.f.get(n), t.f.get(n*t.m.keptWidth(2*t.m.Config.IntermediateSize))
+}
 
-// ffn adds the SwiGLU FFN of lt.mid to out, unless that is nil.
+// ffn adds the SwiGLU FFN of lt.mid to out, unless that is nil. The memory that it takes is the caller's to release.
 func (t *Tape) ffn(l *Layer, lt *layerTape, w *layerSpans, out []float32, n int) {
 	m, c := t.m, t.m.Config
 	d, f := c.HiddenSize, c.IntermediateSize
-	lt.rstd2, lt.gu = t.f.get(n), t.f.get(n*m.keptWidth(2*f))
-	at := t.f.mark()
 	h := t.normed(lt.rstd2, lt.mid, w.postNorm, n)
 	act := operand{t.f.get(n * m.keptWidth(f)), m.rounds()}
 	if m.rounds() {
-		gu := t.f.get(min(n, ffnRows) * 2 * f)
-		for lo := 0; lo < n; lo += ffnRows {
-			rows := min(ffnRows, n-lo)
-			m.linear(gu, h.from(lo, d), w.gateUp, rows, d, 2*f, false)
-			m.cpu.SwiGLUBF16(act.from(lo, f).rows, lt.gu[lo*kernel.Words(2*f):], gu, rows, f)
-		}
+		gu := t.f.get(n * 2 * f)
+		m.linear(gu, h, w.gateUp, n, d, 2*f, false)
+		m.cpu.SwiGLUBF16(act.rows, lt.gu, gu, n, f)
 	} else {
 		m.linear(lt.gu, h, w.gateUp, n, d, 2*f, false)
 		t.loraForward(l, "gate_proj", lt.gu, h.rows, n, 2*f, 0)
@@ -160,7 +167,6 @@ func (t *Tape) ffn(l *Layer, lt *layerTape, w *layerSpans, out []float32, n int)
 		m.linear(out, act, w.down, n, f, d, true)
 		t.loraForward(l, "down_proj", out, act.rows, n, d, 0)
 	}
-	t.f.release(at)
 }
 
 // keptWidth is how many words of the tape a row of d values takes that products read and nothing else.
@@ -171,89 +177,112 @@ func (m *Model) keptWidth(d int) int {
 	return d
 }
 
-// layer turns dx[m,d], the gradient of the layer's output, into that of its input, and adds the gradients of its weights.
-func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, dx []float32) {
+// streamGradient is the gradient [m,d] of the stream at one place of a layer, and the same as rows of bfloat16 where products want them so; nil elsewhere.
+type streamGradient struct{ dx, half []float32 }
+
+// operand is the gradient as products read it.
+func (f streamGradient) operand() operand {
+	if f.half == nil {
+		return operand{f.dx, false}
+	}
+	return operand{f.half, true}
+}
+
+// takeStream takes memory for a gradient of n rows.
+func (g *gradient) takeStream(n int) streamGradient {
+	d := g.t.m.Config.HiddenSize
+	f := streamGradient{dx: g.t.f.get(n * d)}
+	if g.t.m.rounds() {
+		f.half = g.t.f.get(n * kernel.Words(d))
+	}
+	return f
+}
+
+// layer turns out, the gradient of the layer's output, into that of its input, and adds the gradients of its weights.
+func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, out streamGradient) {
 	t, m, n, d := g.t, g.t.m, len(rows.Index), g.t.m.Config.HiddenSize
 	w := &m.Layout.layers[l.Unique]
 	g.begin(l)
 	entry := t.f.mark()
 	if l.Encoding >= 0 {
 		vector := t.encoding(l)
-		m.cpu.MulVecBackwardWeight(vector.of(g.w), dx, lt.y, n, d)
-		m.cpu.MulVec(dx, dx, vector.of(m.W), n, d)
-		if g.half != nil {
-			m.cpu.RoundRows(g.half, dx, n, d)
+		m.cpu.MulVecBackwardWeight(vector.of(g.w), out.dx, lt.y, n, d)
+		m.cpu.MulVec(out.dx, out.dx, vector.of(m.W), n, d)
+		if out.half != nil {
+			m.cpu.RoundRows(out.half, out.dx, n, d)
 		}
 	}
+	mid := out
+	if m.Config.MoE == nil {
+		mid = g.takeStream(n)
+	}
+	do, at := t.f.get(n*m.Config.QueryDim()), t.f.mark()
 	if m.Config.MoE != nil {
-		g.mixture(lt, w, dx, n)
+		g.mixture(lt, w, out.dx, n)
+		m.linearBackwardInput(do, mid.operand(), w.o, n, m.Config.QueryDim(), d)
 	} else {
-		g.ffn(l, lt, w, dx, n)
+		g.ffn(l, lt, w, out, mid, do, n)
 	}
-	t.f.release(entry)
-	g.attention(l, lt, rows, w, dx)
+	t.f.release(at)
+	g.attention(l, lt, rows, w, do, mid, out)
 	t.f.release(entry)
 }
 
-// backwardRows is how many rows go through a product and what follows it at once: few enough that the next finds them in a cache. Corrections of low rank
-// see all rows.
-const backwardRows = 512
-
-func (g *gradient) rowsAtOnce(n int) int {
-	if g.t.m.rounds() {
-		return min(n, backwardRows)
-	}
-	return n
-}
-
-// ffn adds to dx[m,d], the gradient of the layer's output, what flows back through the FFN: then it is the gradient of lt.mid.
-func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, dx []float32, n int) {
+// ffn takes out, the gradient of the layer's output, back through the FFN: to mid, that of lt.mid, and to do, that of lt.o.
+func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, out, mid streamGradient, do []float32, n int) {
 	t, m, c := g.t, g.t.m, g.t.m.Config
 	d, f := c.HiddenSize, c.IntermediateSize
 	act, dgu := operand{t.f.get(n * m.keptWidth(f)), m.rounds()}, operand{lt.gu, m.rounds()} // the values of gu are not needed again
-	dy, at := g.operand(dx), t.f.mark()
+	dy, dact := out.operand(), act.rows                                                      // nor are those of dact behind those of act
+	p := normedProduct{x: lt.mid, rstd: lt.rstd2, norm: w.postNorm, w: w.gateUp, width: 2 * f, corrected: [3]corrected{{"gate_proj", 0}, {"up_proj", f}}}
+	p.take(t, n)
 	if m.rounds() {
-		step := g.rowsAtOnce(n)
-		dact := t.f.get(step * f)
-		for lo := 0; lo < n; lo += step {
-			rows, gu := min(step, n-lo), dgu.from(lo, 2*f).rows
-			m.linearBackwardInput(dact, dy.from(lo, d), w.down, rows, f, d)
-			m.cpu.SwiGLUBackwardBF16(act.from(lo, f).rows, gu, dact, gu, rows, f)
-		}
+		dact = t.f.get(n * f)
+	}
+	m.beginChain(n)
+	m.linearBackwardInput(dact, dy, w.down, n, f, d)
+	if m.rounds() {
+		m.cpu.SwiGLUBackwardBF16(act.rows, dgu.rows, dact, dgu.rows, n, f)
 	} else {
-		dact := act.rows // nor are these
-		m.linearBackwardInput(dact, dy, w.down, n, f, d)
-		g.loraOfDown(l, lt, dact, dx, n)
+		g.loraOfDown(l, lt, dact, out.dx, n)
 		m.cpu.SwiGLUBackward(dgu.rows, act.rows, dact, lt.gu, n, f)
 	}
-	t.f.release(at)
+	g.normed(l, &p, out.dx, mid, dgu, n)
+	m.linearBackwardInput(do, mid.operand(), w.o, n, c.QueryDim(), d)
+	m.endChain()
 	m.linearBackwardWeight(g.w, dy, act, w.down, n, f, d)
-	g.normed(l, normedProduct{lt.mid, lt.rstd2, w.postNorm, w.gateUp, 2 * f, [3]corrected{{"gate_proj", 0}, {"up_proj", f}}}, dx, dgu, n)
+	m.linearBackwardWeight(g.w, dgu, p.h, w.gateUp, n, d, 2*f)
 }
 
-// attention adds to dx[m,d], the gradient of lt.mid, what flows back through attention: then it is the gradient of lt.x.
-func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans, dx []float32) {
+// attention takes do, the gradient of lt.o, and mid, that of lt.mid, back through attention: to in, the gradient of lt.x.
+func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans, do []float32, mid, in streamGradient) {
 	t, m, c, n := g.t, g.t.m, g.t.m.Config, len(rows.Index)
 	d, q, width := c.HiddenSize, c.QueryDim(), g.t.m.qkvDim(l)
-	do, dqkv, at := t.f.get(n*q), t.f.get(n*width), t.f.mark()
-	dy := g.operand(dx)
-	m.linearBackwardInput(do, dy, w.o, n, q, d)
-	m.linearBackwardWeight(g.w, dy, t.operand(lt.o, n, q), w.o, n, q, d)
+	at := t.f.mark()
+	m.linearBackwardWeight(g.w, mid.operand(), t.operand(lt.o, n, q), w.o, n, q, d)
 	t.f.release(at)
-	g.lora(l, "o_proj", do, dx, lt.o, n, d, 0)
+	g.lora(l, "o_proj", do, mid.dx, lt.o, n, d, 0)
+	dqkv := t.f.get(n * width)
 	rotated := g.keys(l, lt, rows, do, dqkv, width)
+	p := normedProduct{x: lt.x, rstd: lt.rstd1, norm: w.inputNorm, w: span{w.qkv.off, width * d}, width: width, corrected: [3]corrected{{"q_proj", 0}}}
+	if l.KV != KVRead {
+		p.corrected[1], p.corrected[2] = corrected{"k_proj", q}, corrected{"v_proj", q + c.KVDim()}
+	}
+	p.take(t, n)
 	dp := operand{dqkv, false}
 	if m.rounds() {
 		dp = operand{t.f.get(n * kernel.Words(width)), true}
-		m.cpu.RoPEBF16(dp.rows, dqkv, m.rope.table(rows.Pos), rows.Pos, rotated, c.HeadDim, width, true)
+	}
+	table := m.rope.table(rows.Pos)
+	m.beginChain(n)
+	if m.rounds() {
+		m.cpu.RoPEBF16(dp.rows, dqkv, table, rows.Pos, rotated, c.HeadDim, width, true)
 	} else {
-		m.cpu.RoPE(dqkv, m.rope.table(rows.Pos), rows.Pos, rotated, c.HeadDim, width, true)
+		m.cpu.RoPE(dqkv, table, rows.Pos, rotated, c.HeadDim, width, true)
 	}
-	corrections := [3]corrected{{"q_proj", 0}}
-	if l.KV != KVRead {
-		corrections[1], corrections[2] = corrected{"k_proj", q}, corrected{"v_proj", q + c.KVDim()}
-	}
-	g.normed(l, normedProduct{lt.x, lt.rstd1, w.inputNorm, span{w.qkv.off, width * d}, width, corrections}, dx, dp, n)
+	g.normed(l, &p, mid.dx, in, dp, n)
+	m.endChain()
+	m.linearBackwardWeight(g.w, dp, p.h, p.w, n, d, width)
 }
 
 // normedProduct is the product of the norm of x with a matrix w[width,d].
@@ -262,6 +291,8 @@ type normedProduct struct {
 	norm, w   span
 	width     int
 	corrected [3]corrected
+	h         operand   // the norm, computed again
+	dh        []float32 // its gradient
 }
 
 // corrected is a projection that may have a correction of low rank, and its first column; without a name it is none.
@@ -270,23 +301,27 @@ type corrected struct {
 	col    int
 }
 
-// normed takes dy[n,width], the gradient of a product's output, back to what was normed: it adds to dx[n,d].
-func (g *gradient) normed(l *Layer, p normedProduct, dx []float32, dy operand, n int) {
-	t, m, d := g.t, g.t.m, g.t.m.Config.HiddenSize
-	h, step := operand{t.f.get(n * m.keptWidth(d)), m.rounds()}, g.rowsAtOnce(n)
-	dh := t.f.get(step * d)
-	for lo := 0; lo < n; lo += step {
-		rows := min(step, n-lo)
-		dx, x, rstd := dx[lo*d:], p.x[lo*d:], p.rstd[lo:]
-		m.linearBackwardInput(dh, dy.from(lo, p.width), p.w, rows, d, p.width)
-		g.loraOfNormed(l, &p, dh, dy.rows, n)
-		if m.rounds() {
-			m.cpu.RMSNormBackwardBF16(dx, operand{g.half, true}.from(lo, d).rows, p.norm.of(g.w), h.from(lo, d).rows, dh, x, p.norm.of(m.W), rstd, rows, d)
-		} else {
-			m.cpu.RMSNormBackward(dx, p.norm.of(g.w), h.rows, dh, x, p.norm.of(m.W), rstd, rows, d)
-		}
+// take takes the memory for the norm and its gradient of n rows.
+func (p *normedProduct) take(t *Tape, n int) {
+	d := t.m.Config.HiddenSize
+	p.h, p.dh = operand{t.f.get(n * t.m.keptWidth(d)), t.m.rounds()}, t.f.get(n*d)
+}
+
+// normed takes dy[n,width], the gradient of a product's output, back to what was normed, and adds to it after[n,d], the gradient that goes round the product: the
+// sum is before, of which dx may be after.
+func (g *gradient) normed(l *Layer, p *normedProduct, after []float32, before streamGradient, dy operand, n int) {
+	m, d := g.t.m, g.t.m.Config.HiddenSize
+	m.linearBackwardInput(p.dh, dy, p.w, n, d, p.width)
+	g.loraOfNormed(l, p, p.dh, dy.rows, n)
+	if &before.dx[0] != &after[0] {
+		m.cpu.CopyRows(before.dx, after, n, d)
 	}
-	m.linearBackwardWeight(g.w, dy, h, p.w, n, d, p.width)
+	dnorm, w := p.norm.of(g.w), p.norm.of(m.W)
+	if m.rounds() {
+		m.cpu.RMSNormBackwardBF16(before.dx, before.half, dnorm, p.h.rows, p.dh, p.x, w, p.rstd, n, d)
+	} else {
+		m.cpu.RMSNormBackward(before.dx, dnorm, p.h.rows, p.dh, p.x, w, p.rstd, n, d)
+	}
 }
 
 // keys runs attention backward into dqkv [m,width], and returns how many of its heads RoPE turned. The gradients of keys that later

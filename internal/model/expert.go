@@ -248,16 +248,16 @@ func (g *gradient) picked(s *Segment, st *segmentTape, picked *Rows, dx, dy []fl
 // block takes dy[m,d] back through the layers of a segment.
 func (g *gradient) block(s *Segment, st *segmentTape, dy []float32) {
 	t, n, d := g.t, len(st.run.Index), g.t.m.Config.HiddenSize
-	entry := t.f.mark()
+	entry, out := t.f.mark(), streamGradient{dx: dy}
 	if t.m.rounds() {
-		g.half = t.f.get(n * kernel.Words(d))
-		t.m.cpu.RoundRows(g.half, dy, n, d)
+		out.half = t.f.get(n * kernel.Words(d))
+		t.m.cpu.RoundRows(out.half, dy, n, d)
 	}
 	if t.Recompute != RecomputeNone {
-		g.groups(s, st, dy)
+		g.groups(s, st, out)
 	} else {
 		for i := len(s.Layers) - 1; i >= 0; i-- {
-			g.layer(&s.Layers[i], &st.layers[i], &st.run, dy)
+			g.layer(&s.Layers[i], &st.layers[i], &st.run, out)
 			g.giveUp(&st.layers[i])
 		}
 	}

@@ -54,7 +54,9 @@ func (f *Flow) together(groups []Group, x []float32, seats []int32) {
 	for lo := 0; lo < n; lo += flowRows {
 		rows := min(flowRows, n-lo)
 		part := mid[lo*d : (lo+rows)*d]
-		t.ffn(l, &layerTape{mid: part}, w, part, rows)
+		lt := layerTape{mid: part}
+		t.takeFFN(&lt, rows)
+		t.ffn(l, &lt, w, part, rows)
 		t.f.release(at)
 	}
 }

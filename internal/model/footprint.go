@@ -54,8 +54,11 @@ func KernelBytes(c *Config, cpu *kernel.CPU, sequences, context int, dtype Dtype
 	size := cpu.Scratch(operands, kernel.Shape{N: headRows(n, c.VocabSize), In: d, Out: c.VocabSize}, kernel.Shape{N: rows, In: d, Out: 2 * ffn}, kernel.Shape{N: rows, In: ffn, Out: d},
 		kernel.Shape{N: n, In: d, Out: c.QueryDim() + 2*c.KVDim()}, kernel.Shape{N: n, In: c.QueryDim(), Out: d})
 	if bf16 {
-		size += packedBytes(c)
+		dtype = BF16
+	} else {
+		dtype = FP32
 	}
+	size += layoutBytes(c, dtype)
 	return size + cpu.AttentionScratch(bf16, sequences, context, kernel.Heads{H: c.NumAttentionHeads, K: c.NumKeyValueHeads, E: c.HeadDim})
 }
 
@@ -220,33 +223,36 @@ func (f *footprint) layerTape(l *Layer) float64 {
 	return v + d + 2*experts + k + k*(2*d+3*ffn+1)
 }
 
-// layerBackward is what the backward of a layer of m rows takes for itself.
+// layerBackward is what the backward of a layer of m rows takes for itself, or the end of its forward, if that is more.
 func (f *footprint) layerBackward(l *Layer, m float64) float64 {
-	c, d, ffn := f.c, float64(f.c.HiddenSize), float64(f.c.IntermediateSize)
-	normed := m * 2 * d // h, dh
-	dense := m*ffn + normed
+	c, d, ffn, q, width := f.c, float64(f.c.HiddenSize), float64(f.c.IntermediateSize), float64(f.c.QueryDim()), f.width(l)
+	kept, normed := func(n float64) float64 { return n - f.rounded(n) }, 2*d-f.rounded(d)
+	stream := d + 2*f.rounded(d) // the gradient before the FFN, and both rounded
+	dense, forward := kept(ffn)+normed, kept(d)+kept(ffn)
 	if f.rounds {
-		step := min(m, backwardRows)
-		normed = m*d/2 + step*d
-		dense = m*(d+ffn)/2 + max(step*ffn, normed) // the gradient as an operand, act; dact or the others
+		dense += ffn
+		forward += q/2 + 2*ffn
 	}
 	if c.MoE != nil {
 		experts, k := float64(c.MoE.NumExperts), float64(c.MoE.ExpertsPerToken)
-		dense = m * (2*d + k + 2*experts + k*(3*d+ffn+2)/experts)
+		stream, forward = 0, 0
+		dense = 2*d + k + 2*experts + k*(3*d+ffn+2)/experts
 	}
-	attention := m*(f.rounded(f.width(l)+d)+float64(c.QueryDim())+f.width(l)) + normed
+	attention := width + f.rounded(width) + normed
+	updated := 0.0
 	if l.KV == KVUpdate {
-		attention += f.n * 2 * float64(c.KVDim())
+		updated = f.n * 2 * float64(c.KVDim())
 	}
-	most := max(dense, attention)
+	most := max(m*forward, m*(stream+q+dense), m*(stream+q+attention)+updated)
 	if l.Recursion >= 0 && c.Recursion.LoRA != nil {
+		beside := map[string]float64{"o_proj": 0, "down_proj": dense + ffn, "gate_proj": dense + d, "up_proj": dense + d} // what is there, with the input computed again
 		for _, target := range c.Recursion.LoRA.Targets {
-			_, out := c.projection(target)
-			beside := max(dense, attention)
-			if target == "down_proj" { // before the norm is computed again
-				beside = m * 2 * ffn
+			there, ok := beside[target]
+			if !ok {
+				there = attention + d
 			}
-			most = max(most, beside+m*float64(2*c.Recursion.LoRA.Rank+out))
+			_, out := c.projection(target)
+			most = max(most, m*(stream+q+there+float64(2*c.Recursion.LoRA.Rank+out))+updated)
 		}
 	}
 	return most

@@ -18,6 +18,9 @@ func (m *Model) forward(t *Tape, b *Batch, mode Mode, keep bool) error {
 		return err
 	}
 	n, d := b.Rows(), m.Config.HiddenSize
+	if m.dtype == FP32 {
+		m.layouts.version++ // they are cheap, and nobody has to say that weights changed
+	}
 	t.f.reset()
 	t.i.reset()
 	t.batch, t.mode, t.keep = b, mode, keep

@@ -18,7 +18,8 @@ type Model struct {
 	cpu  *kernel.CPU
 	rope rope
 
-	half *halfWeights // bfloat16 products; nil for float32
+	dtype   Dtype // of the products
+	layouts layouts
 
 	// Of a model for inference:
 	matrices map[int]*kernel.Matrix    // by the offset of their tensor
@@ -30,7 +31,7 @@ type Model struct {
 func New(c *Config, cpu *kernel.CPU) *Model {
 	p := NewPlan(c)
 	l := NewLayout(c, p)
-	return &Model{Config: c, Plan: p, Layout: l, W: memory.Make[float32](l.Size), cpu: cpu, rope: newRope(c)}
+	return &Model{Config: c, Plan: p, Layout: l, W: memory.Make[float32](l.Size), cpu: cpu, rope: newRope(c), layouts: newLayouts(c, p, l)}
 }
 
 // CPU is what the model computes with.

@@ -36,68 +36,18 @@ func ParseDtype(name string) (Dtype, error) {
 
 // SetDtype chooses the type of the products of a model of New.
 func (m *Model) SetDtype(d Dtype) {
-	m.half = nil
-	if d == BF16 && m.cpu.HasBF16() {
-		m.half = &halfWeights{kept: keptSpans(m.Config, m.Plan, m.Layout), version: 1}
+	m.dtype = FP32
+	if m.cpu.HasBF16() {
+		m.dtype = d
 	}
+	m.layouts = newLayouts(m.Config, m.Plan, m.Layout)
 }
 
 // Dtype is the type that products compute with.
-func (m *Model) Dtype() Dtype {
-	if m.half != nil {
-		return BF16
-	}
-	return FP32
-}
+func (m *Model) Dtype() Dtype { return m.dtype }
 
 // WeightsChanged is to be called where the weights of a model with bfloat16 products changed behind its first pass.
-func (m *Model) WeightsChanged() {
-	if m.half != nil {
-		m.half.version++
-	}
-}
-
-// halfWeights are the matrices in bfloat16, laid out for products. Those that a pass uses several times, in recursions or for the chunks of the head, are
-// laid out once for each version of the weights; the others share one place.
-type halfWeights struct {
-	kept    map[span]*places
-	shared  places
-	version int // of the weights, counted from 1
-}
-
-// places hold a matrix in both layouts.
-type places struct{ forward, backward place }
-
-// place holds a matrix in one layout, and knows which, and of which version of the weights.
-type place struct {
-	packed  *kernel.Packed
-	of      span
-	version int
-}
-
-// keptSpans finds the matrices that a pass uses several times.
-func keptSpans(c *Config, p *Plan, l *Layout) map[span]*places {
-	uses, kept := map[span]int{l.head: 2}, map[span]*places{}
-	for _, s := range p.Segments {
-		for i := range s.Layers {
-			w := &l.layers[s.Layers[i].Unique]
-			uses[span{w.qkv.off, c.qkvDim(&s.Layers[i]) * c.HiddenSize}]++
-			uses[w.o]++
-			uses[w.gateUp]++
-			uses[w.down]++
-			for _, e := range w.experts {
-				uses[e.gateUp]++
-				uses[e.down]++
-			}
-		}
-	}
-	for s, n := range uses {
-		if n > 1 && s.n > 0 {
-			kept[s] = &places{}
-		}
-	}
-	return kept
-}
+func (m *Model) WeightsChanged() { m.layouts.version++ }
 
 // operand is rows that products read: of float32, or of bfloat16 where they were rounded ahead.
 type operand struct {
@@ -118,6 +68,24 @@ func (m *Model) rounds() bool { return m.Config.rounds(m.Dtype()) }
 
 func (c *Config) rounds(d Dtype) bool {
 	return d == BF16 && c.MoE == nil && (c.Recursion == nil || c.Recursion.LoRA == nil)
+}
+
+// chains tells whether kernels that work by rows follow one another on few rows at a time: where nothing between them needs all rows.
+func (m *Model) chains() bool {
+	return m.products == nil && (m.dtype == FP32 || m.rounds()) && (m.Config.Recursion == nil || m.Config.Recursion.LoRA == nil)
+}
+
+// beginChain starts a chain of n rows, where there are chains. What it reads and writes must stay in its place on the tape until endChain.
+func (m *Model) beginChain(n int) {
+	if m.chains() {
+		m.cpu.BeginChain(n)
+	}
+}
+
+func (m *Model) endChain() {
+	if m.cpu.Chained() {
+		m.cpu.EndChain()
+	}
 }
 
 // normed is the RMSNorm of x[n,d] as an operand on the tape.
@@ -150,8 +118,10 @@ func (m *Model) linear(y []float32, x operand, w span, n, in, out int, acc bool)
 		m.cpu.Project(y, x.rows, ws, n, acc)
 	case x.half:
 		m.cpu.LinearBF16Rows(y, x.rows, m.packForward(w, in, out), n, acc)
-	case m.half != nil:
+	case m.dtype == BF16:
 		m.cpu.LinearBF16(y, x.rows, m.packForward(w, in, out), n, acc)
+	case m.cpu.Chained():
+		m.cpu.LinearPacked(y, x.rows, m.packForward(w, in, out), n, acc)
 	default:
 		m.cpu.Linear(y, x.rows, w.of(m.W), n, in, out, acc)
 	}
@@ -162,8 +132,10 @@ func (m *Model) linearBackwardInput(dx []float32, dy operand, w span, n, in, out
 	switch {
 	case dy.half:
 		m.cpu.LinearBackwardInputBF16Rows(dx, dy.rows, m.packBackward(w, in, out), n, false)
-	case m.half != nil:
+	case m.dtype == BF16:
 		m.cpu.LinearBackwardInputBF16(dx, dy.rows, m.packBackward(w, in, out), n, false)
+	case m.cpu.Chained():
+		m.cpu.LinearBackwardInputPacked(dx, dy.rows, m.packBackward(w, in, out), n, false)
 	default:
 		m.cpu.LinearBackwardInput(dx, dy.rows, w.of(m.W), n, in, out, false)
 	}
@@ -174,7 +146,7 @@ func (m *Model) linearBackwardWeight(grads []float32, dy, x operand, w span, n, 
 	switch {
 	case dy.half:
 		m.cpu.LinearBackwardWeightBF16Rows(w.of(grads), dy.rows, x.rows, n, in, out)
-	case m.half != nil:
+	case m.dtype == BF16:
 		m.cpu.LinearBackwardWeightBF16(w.of(grads), dy.rows, x.rows, n, in, out)
 	default:
 		m.cpu.LinearBackwardWeight(w.of(grads), dy.rows, x.rows, n, in, out)
@@ -184,7 +156,7 @@ func (m *Model) linearBackwardWeight(grads []float32, dy, x operand, w span, n, 
 // attention computes o and lse of queries whose rows lie width apart.
 func (m *Model) attention(o, lse, q []float32, width int, view *KeyView) {
 	attend := m.cpu.Attention
-	if m.half != nil {
+	if m.dtype == BF16 {
 		attend = m.cpu.AttentionBF16
 	}
 	attend(o, lse, q, view.K, view.V, width, view.Stride, m.heads(), view.Span)
@@ -193,55 +165,8 @@ func (m *Model) attention(o, lse, q []float32, width int, view *KeyView) {
 // attentionBackward sets dq, whose rows lie width apart, and adds to dk and dv, whose rows lie stride apart, the gradients of a layer's attention.
 func (m *Model) attentionBackward(dq, dk, dv, do []float32, lt *layerTape, width, stride int) {
 	attend := m.cpu.AttentionBackward
-	if m.half != nil {
+	if m.dtype == BF16 {
 		attend = m.cpu.AttentionBackwardBF16
 	}
 	attend(dq, dk, dv, do, lt.o, lt.lse, lt.qkv, lt.view.K, lt.view.V, width, stride, width, lt.view.Stride, m.heads(), lt.view.Span)
-}
-
-// packForward is a matrix laid out for linear.
-func (m *Model) packForward(w span, in, out int) *kernel.Packed {
-	p := &m.half.places(w).forward
-	if p.stale(w, m.half.version) {
-		p.packed = m.cpu.PackBF16(p.packed, w.of(m.W), in, out)
-	}
-	return p.packed
-}
-
-// packBackward is a matrix laid out for linearBackwardInput.
-func (m *Model) packBackward(w span, in, out int) *kernel.Packed {
-	p := &m.half.places(w).backward
-	if p.stale(w, m.half.version) {
-		p.packed = m.cpu.PackTransposedBF16(p.packed, w.of(m.W), in, out)
-	}
-	return p.packed
-}
-
-// places is where a matrix is laid out.
-func (h *halfWeights) places(w span) *places {
-	if own := h.kept[w]; own != nil {
-		return own
-	}
-	return &h.shared
-}
-
-// stale tells whether a matrix of a version must be laid out here, and takes it that this is done.
-func (p *place) stale(w span, version int) bool {
-	if p.of == w && p.version == version {
-		return false
-	}
-	p.of, p.version = w, version
-	return true
-}
-
-// packedBytes is what the matrices in bfloat16 take that a pass keeps: both layouts of those that it uses several times, and one place of each layout
-// for the others.
-func packedBytes(c *Config) int64 {
-	p := NewPlan(c)
-	l := NewLayout(c, p)
-	n := 0
-	for s := range keptSpans(c, p, l) {
-		n += s.n
-	}
-	return 4 * int64(n+2*c.HiddenSize*c.IntermediateSize)
 }

@@ -65,9 +65,9 @@ func (t *Tape) group(s *Segment, st *segmentTape, lo, hi int, x []float32) []flo
 	return out
 }
 
-// groups takes dy[m,d], the gradient of a segment's output, back through the groups: it finds the inputs of a group's layers, then replays
+// groups takes out, the gradient of a segment's output, back through the groups: it finds the inputs of a group's layers, then replays
 // each layer, the last one first.
-func (g *gradient) groups(s *Segment, st *segmentTape, dy []float32) {
+func (g *gradient) groups(s *Segment, st *segmentTape, out streamGradient) {
 	t, size := g.t, g.t.Recompute.group(len(s.Layers))
 	t.replaying = true
 	for lo := (len(s.Layers) - 1) / size * size; lo >= 0; lo -= size {
@@ -81,7 +81,7 @@ func (g *gradient) groups(s *Segment, st *segmentTape, dy []float32) {
 			at, atInts, lt := t.f.mark(), t.i.mark(), &st.layers[i]
 			*lt = layerTape{x: lt.x, moe: moeTape{expert: lt.moe.expert}}
 			t.compute(&s.Layers[i], lt, &st.run, nil)
-			g.layer(&s.Layers[i], lt, &st.run, dy)
+			g.layer(&s.Layers[i], lt, &st.run, out)
 			t.f.release(at)
 			t.i.release(atInts)
 		}
