@@ -271,15 +271,13 @@ func (t *multiplyTask) block(i0, i1, j0, j1, worker int) {
 			t.level.packRows(&a[0], 0, &t.a[i0*t.lda+p], 4*t.lda, i1-i0, 1, k)
 		}
 		for j := j0; j < j1; j += w {
-			b := &t.packed[j*t.k+p*w]
-			for i := i0; i < i1; {
-				rows := t.level.tile(i1 - i)
-				rowsOfA := &a[(i-i0)*lda]
-				if i+rows < i1 {
-					t.fetch(i+rows, i1, j)
-				} else if j+w < j1 {
-					t.fetch(i0, i1, j+w)
-				}
+			b, i := &t.packed[j*t.k+p*w], i0
+			if tiles := (i1 - i0) / t.level.tallest(); tiles > 0 && j+w <= t.n {
+				t.level.column(tiles, &t.dst[i*t.ldc+j], 4*t.ldc, &a[0], 4*lda, b, k, acc, j == j0, &t.dst[i*t.ldc+min(j+w, j1-1)])
+				i += tiles * t.level.tallest()
+			}
+			for i < i1 {
+				rows, rowsOfA := t.level.tile(i1-i), &a[(i-i0)*lda]
 				if j+w <= t.n {
 					t.level.gemm(rows, &t.dst[i*t.ldc+j], 4*t.ldc, rowsOfA, 4*lda, b, k, acc, 0)
 				} else {
@@ -289,11 +287,6 @@ func (t *multiplyTask) block(i0, i1, j0, j1, worker int) {
 			}
 		}
 	}
-}
-
-// fetch brings a tile of c nearer before its turn comes: its rows lie apart, so that no cache would guess it.
-func (t *multiplyTask) fetch(i, i1, j int) {
-	t.level.prefetch(&t.dst[i*t.ldc+j], min(t.level.tallest(), i1-i), 4*t.ldc, 4*min(t.level.panel(), t.n-j))
 }
 
 // edgeTile computes a tile whose last columns c does not have, by way of a scratch tile.

@@ -42,6 +42,12 @@ func gemm1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, k int, acc 
 //go:noescape
 func gemmOuter1AVX2(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
+// gemmColumnAVX2 computes tiles of 6 rows and 16 columns one above the other. It fetches c and a of each while it computes the one before, and in the last
+// c at then and a of the first. A row of a is groups of 128 bytes, which lie group bytes apart, and the next row is skip bytes behind their end.
+//
+//go:noescape
+func gemmColumnAVX2(tiles int, c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, group int, groups int, skip int, then *float32)
+
 // fmaPeakAVX2 does n rounds of 12 independent multiply-adds of 8 lanes.
 func fmaPeakAVX2(n int)
 
@@ -95,6 +101,12 @@ func gemm1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, k int, ac
 //go:noescape
 func gemmOuter1AVX512(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
 
+// gemmColumnAVX512 computes tiles of 14 rows and 32 columns one above the other. It fetches c and a of each while it computes the one before, and in the last
+// c at then and a of the first. A row of a is groups of 256 bytes, which lie group bytes apart, and the next row is skip bytes behind their end.
+//
+//go:noescape
+func gemmColumnAVX512(tiles int, c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, group int, groups int, skip int, then *float32)
+
 // fmaPeakAVX512 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512(n int)
 
@@ -147,6 +159,12 @@ func gemm1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, k int
 //
 //go:noescape
 func gemmOuter1AVX512BF16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, k int, next *float32, ldn int)
+
+// gemmColumnAVX512BF16 computes tiles of 14 rows and 32 columns one above the other. It fetches c and a of each while it computes the one before, and in the last
+// c at then and a of the first. A row of a is groups of 256 bytes, which lie group bytes apart, and the next row is skip bytes behind their end.
+//
+//go:noescape
+func gemmColumnAVX512BF16(tiles int, c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, group int, groups int, skip int, then *float32)
 
 // fmaPeakAVX512BF16 does n rounds of 12 independent multiply-adds of 16 lanes.
 func fmaPeakAVX512BF16(n int)

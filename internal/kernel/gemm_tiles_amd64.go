@@ -69,6 +69,29 @@ func (l Level) gemm(rows int, c *float32, ldc int, a *float32, lda int, b *float
 	}
 }
 
+// column runs the microkernel of the tallest tiles on so many, one above the other, and fetches each one's part of c while it computes the one before; then is that
+// of the column behind. Where the rows of a are new to the caches, it fetches them too.
+func (l Level) column(tiles int, c *float32, ldc int, a *float32, lda int, b *float32, k int, accumulate, fetch bool, then *float32) {
+	acc := 0
+	if accumulate {
+		acc = 1
+	}
+	f, group := gemmColumnAVX2, 128
+	switch l {
+	case AVX512BF16:
+		f, group = gemmColumnAVX512BF16, 256
+	case AVX512:
+		f, group = gemmColumnAVX512, 256
+	}
+	groups, skip := (4*k+group-1)/group, 0
+	if fetch {
+		skip = lda - groups*group
+	} else {
+		group = 0 // the same place again and again
+	}
+	f(tiles, c, ldc, a, lda, b, k, acc, group, groups, skip, then)
+}
+
 func gemm512(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc, next int) {
 	switch rows {
 	case 14:

@@ -11,6 +11,8 @@ func (l Level) tile(int) int { return 1 }
 
 func (l Level) gemm(int, *float32, int, *float32, int, *float32, int, bool, int) {}
 
+func (l Level) column(int, *float32, int, *float32, int, *float32, int, bool, bool, *float32) {}
+
 func (l Level) outer(int, *float32, int, *float32, int, *float32, int, int, *float32, int) {}
 
 func zipPairs([]float32, int, int, []BF16, []BF16, int, int, int) {}

@@ -42,6 +42,7 @@ func main() {
 			l.tile(rows)
 			l.outer(rows)
 		}
+		l.column()
 		l.peak()
 	}
 	for _, l := range levels[:2] {
@@ -70,18 +71,111 @@ func (l level) tile(rows int) {
 	l.load(sum, c, ldc)
 	JMP(LabelRef("begin"))
 	Label("zero")
-	for i := range sum {
-		for _, s := range sum[i] {
-			if l.lanes == 16 {
-				VPXORD(s, s, s)
+	l.clear(sum)
+	Label("begin")
+	l.rowsLoop(sum, a, lda, b, k, func(n int) {
+		for at := 0; at < n*2*l.bytes(); at += 64 {
+			if m := (Mem{Base: b, Disp: ahead + at}); rows == 1 { // nothing of b is read twice
+				PREFETCHNTA(m)
 			} else {
-				VXORPS(s, s, s)
+				PREFETCHT0(m)
 			}
 		}
-	}
-	Label("begin")
-	l.rowsLoop(sum, a, lda, b, next, k, rows)
+		if half := n * l.bytes(); n == unroll && rows > 1 { // into the second cache: it is a panel ahead
+			for at := 0; at < half; at += 64 {
+				PREFETCHT1(Mem{Base: next, Disp: at})
+			}
+			ADDQ(I32(int32(half)), next)
+		}
+	})
 	l.store(sum, c, ldc)
+	VZEROUPPER()
+	RET()
+}
+
+// column writes tiles of the tallest kind one above the other. While it computes one it fetches what the next needs: its part of c, and a's rows by groups of a few
+// cache lines. Only a column of tiles whose rows are new wants the latter; for others, groups are nothing apart.
+func (l level) column() {
+	rows := l.tiles[0]
+	TEXT("gemmColumn"+l.name, NOSPLIT, "func(tiles int, c *float32, ldc int, a *float32, lda int, b *float32, k int, acc int, group int, groups int, skip int, then *float32)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("gemmColumn%s computes tiles of %d rows and %d columns one above the other. It fetches c and a of each while it computes the one before, and in the last", l.name, rows, 2*l.lanes),
+		fmt.Sprintf("c at then and a of the first. A row of a is groups of %d bytes, which lie group bytes apart, and the next row is skip bytes behind their end.", l.group()))
+	tiles, c, a := gp("tiles"), gp("c"), gp("a")
+	Label("tile")
+	b, k, lda := gp("b"), gp("k"), gp("lda")
+	l.fetchTile(tiles, c, rows)
+	sum := l.sums(rows)
+	CMPQ(param("acc"), Imm(0))
+	JE(LabelRef("zero"))
+	l.load(sum, c, gp("ldc"))
+	JMP(LabelRef("begin"))
+	Label("zero")
+	l.clear(sum)
+	Label("begin")
+	next, group, first := GP64(), gp("groups"), GP64()
+	l.below(next, a, lda, rows, tiles, "a")
+	MOVQ(a, first)
+	l.rowsLoop(sum, first, lda, b, k, func(n int) {
+		for disp := ahead; disp < ahead+n*2*l.bytes(); disp += 64 {
+			PREFETCHT0(Mem{Base: b, Disp: disp})
+		}
+		if n < unroll {
+			return
+		}
+		for disp := 0; disp < l.group(); disp += 64 {
+			PREFETCHT1(Mem{Base: next, Disp: disp})
+		}
+		ADDQ(param("group"), next)
+		DECQ(group)
+		JNZ(LabelRef("within"))
+		ADDQ(param("skip"), next)
+		MOVQ(param("groups"), group)
+		Label("within")
+	})
+	l.store(sum, c, gp("ldc"))
+	for range rows {
+		ADDQ(lda, a)
+	}
+	DECQ(tiles)
+	JNZ(LabelRef("tile"))
+	VZEROUPPER()
+	RET()
+}
+
+// group is how many bytes of a row of a are fetched at once: as many as bring the next tile in time.
+func (l level) group() int { return 16 * l.lanes }
+
+// fetchTile fetches the next tile of c, or the one at then behind the last.
+func (l level) fetchTile(tiles, c reg.GPVirtual, rows int) {
+	at, ldc := GP64(), gp("ldc")
+	l.below(at, c, ldc, rows, tiles, "then")
+	for i := range rows {
+		for disp := 0; disp < 2*l.bytes(); disp += 64 {
+			PREFETCHT1(Mem{Base: at, Disp: disp})
+		}
+		if i+1 < rows {
+			ADDQ(ldc, at)
+		}
+	}
+}
+
+// below sets at to so many rows below p, or to a parameter behind the last tile.
+func (l level) below(at, p, ld reg.GPVirtual, rows int, tiles reg.GPVirtual, last string) {
+	MOVQ(ld, at)
+	IMUL3Q(Imm(uint64(rows)), at, at)
+	ADDQ(p, at)
+	CMPQ(tiles, Imm(1))
+	CMOVQEQ(param(last), at)
+}
+
+// param is a parameter where it lies.
+func param(name string) Mem {
+	p, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return p.Addr
 }
 
 // outer writes c[rows, 2 vectors] += Σ_p a(p,i)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending: a sum of outer products of rows.
@@ -110,6 +204,8 @@ func (l level) outer(rows int) {
 		}
 	})
 	l.store(sum, c, ldc)
+	VZEROUPPER()
+	RET()
 }
 
 // gp loads a parameter.
@@ -122,6 +218,19 @@ func (l level) sums(rows int) [][2]reg.VecVirtual {
 		sum[i] = [2]reg.VecVirtual{l.vector(), l.vector()}
 	}
 	return sum
+}
+
+// clear sets the accumulators to zero.
+func (l level) clear(sum [][2]reg.VecVirtual) {
+	for i := range sum {
+		for _, s := range sum[i] {
+			if l.lanes == 16 {
+				VPXORD(s, s, s)
+			} else {
+				VXORPS(s, s, s)
+			}
+		}
+	}
 }
 
 // load sets the accumulators from c.
@@ -138,7 +247,7 @@ func (l level) load(sum [][2]reg.VecVirtual, c, ldc reg.GPVirtual) {
 	}
 }
 
-// store writes the accumulators to c and returns.
+// store writes the accumulators to c, and leaves c at the row behind them.
 func (l level) store(sum [][2]reg.VecVirtual, c, ldc reg.GPVirtual) {
 	for i := range sum {
 		for v, s := range sum[i] {
@@ -146,8 +255,6 @@ func (l level) store(sum [][2]reg.VecVirtual, c, ldc reg.GPVirtual) {
 		}
 		ADDQ(ldc, c)
 	}
-	VZEROUPPER()
-	RET()
 }
 
 // step adds one p: address(i) is where a(i,p) lies, b's vectors lie at b + disp.
@@ -162,14 +269,15 @@ func (l level) step(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, address 
 	}
 }
 
-// rowsLoop: three rows share a base register, the second and third by an index of lda.
-func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, next, k reg.GPVirtual, rows int) {
-	const unroll = 4
+const unroll = 4 // steps of rowsLoop at once
+
+// rowsLoop adds all steps, with whatever else is to be done with n of them. Three rows share a base register, the second and third by an index of lda.
+func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, k reg.GPVirtual, also func(n int)) {
 	bases := []reg.GPVirtual{a}
-	if rows > 3 {
+	if len(sum) > 3 {
 		three := GP64()
 		LEAQ(Mem{Base: lda, Index: lda, Scale: 2}, three)
-		for i := 3; i < rows; i += 3 {
+		for i := 3; i < len(sum); i += 3 {
 			base := GP64()
 			MOVQ(bases[len(bases)-1], base)
 			ADDQ(three, base)
@@ -185,30 +293,15 @@ func (l level) rowsLoop(sum [][2]reg.VecVirtual, a, lda, b, next, k reg.GPVirtua
 			return m
 		}
 	}
-	advance := func(n int) {
-		for _, base := range bases {
-			ADDQ(I32(int32(4*n)), base)
-		}
-		ADDQ(I32(int32(n*2*l.bytes())), b)
-	}
 	l.loop(k, unroll, func(n int) {
 		for u := range n {
 			l.step(sum, b, u*2*l.bytes(), address(u))
 		}
-		for at := 0; at < n*2*l.bytes(); at += 64 {
-			if m := (Mem{Base: b, Disp: ahead + at}); rows == 1 { // nothing of b is read twice
-				PREFETCHNTA(m)
-			} else {
-				PREFETCHT0(m)
-			}
+		also(n)
+		for _, base := range bases {
+			ADDQ(I32(int32(4*n)), base)
 		}
-		if half := n * l.bytes(); n == unroll && rows > 1 { // into the second cache: it is a panel ahead
-			for at := 0; at < half; at += 64 {
-				PREFETCHT1(Mem{Base: next, Disp: at})
-			}
-			ADDQ(I32(int32(half)), next)
-		}
-		advance(n)
+		ADDQ(I32(int32(n*2*l.bytes())), b)
 	})
 }
 
