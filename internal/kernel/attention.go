@@ -28,17 +28,20 @@ func (c *CPU) Attention(o, lse, q, k, v []float32, qs, kvs int, a Heads, span Ra
 // AttentionBackward sets dq (rows dqs apart) and adds to dk and dv (rows dkvs apart) the gradients of Attention, from do[n, h·e] and what
 // Attention read and wrote.
 func (c *CPU) AttentionBackward(dq, dk, dv, do, o, lse, q, k, v []float32, dqs, dkvs, qs, kvs int, a Heads, span Range) {
-	defer c.Done(c.Start(), attentionWork("attention backward", 5, len(span.Lo)*4*(a.H+a.K)*a.E, a, span))
+	start := c.Start()
 	if len(span.Lo) == 0 {
 		return
 	}
+	work := attentionWork("attention backward", 5, len(span.Lo)*4*(a.H+a.K)*a.E, a, span)
 	t := &c.task.dattn
 	*t = dattentionTask{dq, dk, dv, do, o, lse, q, k, v, dqs, dkvs, qs, kvs, a, span, c.attentionBuffers(a), nil}
 	if t.buf != nil {
-		t.run(c)
-	} else {
-		c.pool.Run(a.K, 1, t)
+		t.split()
+		c.runItems(start, t, len(t.buf.chunks)*a.K, work)
+		return
 	}
+	defer c.Done(start, work)
+	c.pool.Run(a.K, 1, t)
 	*t = dattentionTask{}
 }
 

@@ -18,10 +18,8 @@ type dattentionTask struct {
 // each kv head, at holds dk[hi-lo][pad] and dv[hi-lo][pad] in turn.
 type queryChunk struct{ block, blockEnd, lo, hi, at int }
 
-// run computes with the level's kernels, first the chunks of each kv head, then their sum over the key rows.
-func (t *dattentionTask) run(c *CPU) {
-	t.split()
-	c.pool.Run(len(t.buf.chunks)*t.a.K, 1, t)
+// sum adds up over the key rows what the chunks of each kv head, the items of the task, computed with the level's kernels.
+func (t *dattentionTask) sum(c *CPU) {
 	u := &c.task.dattnSum
 	*u = dattentionSumTask{t, t.buf.chunks[0].lo}
 	c.pool.Run(t.buf.chunks[len(t.buf.chunks)-1].hi-u.first, 64, u)

@@ -38,7 +38,7 @@ func (c *CPU) AttentionBackwardBF16(dq, dk, dv, do, o, lse, q, k, v []float32, d
 		c.AttentionBackward(dq, dk, dv, do, o, lse, q, k, v, dqs, dkvs, qs, kvs, a, span)
 		return
 	}
-	defer c.Done(c.Start(), attentionWork("attention backward bf16", 5, len(span.Lo)*4*(a.H+a.K)*a.E, a, span))
+	start := c.Start()
 	if len(span.Lo) == 0 {
 		return
 	}
@@ -48,8 +48,8 @@ func (c *CPU) AttentionBackwardBF16(dq, dk, dv, do, o, lse, q, k, v []float32, d
 	h.kPairs = c.bf16PairsOfRows(h.kPairs, k, kvs, h)
 	t := &c.task.dattn
 	*t = dattentionTask{dq, dk, dv, do, o, lse, q, k, v, dqs, dkvs, qs, kvs, a, span, b, h}
-	t.run(c)
-	*t = dattentionTask{}
+	t.split()
+	c.runItems(start, t, len(b.chunks)*a.K, attentionWork("attention backward bf16", 5, len(span.Lo)*4*(a.H+a.K)*a.E, a, span))
 }
 
 // attentionBF16 is what a call rounds: for each of the kv heads in turn, the key rows [first, first+n).

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"math"
+	"time"
 	"unsafe"
 )
 
@@ -94,26 +95,27 @@ func (c *CPU) productBF16(dst, x []float32, w *Packed, n, in, out int, acc bool,
 // LinearBackwardWeightBF16 is LinearBackwardWeight with dy and x rounded to bfloat16. Here the first of each pair of rows goes first, so each element
 // is one chain over the rows, ascending.
 func (c *CPU) LinearBackwardWeightBF16(dw, dy, x []float32, n, in, out int) {
-	defer c.Done(c.Start(), productWork("dw bf16", n, in, out))
-	c.weightProduct(dw, c.rounded(&c.task.rowsA, dy, n, out), c.rounded(&c.task.rowsB, x, n, in), n, in, out)
+	start := c.Start()
+	c.weightProduct(start, dw, c.rounded(&c.task.rowsA, dy, n, out), c.rounded(&c.task.rowsB, x, n, in), n, in, out)
 }
 
 // LinearBackwardWeightBF16Rows is LinearBackwardWeightBF16 with rows of bfloat16, dy[n, Words(out)] and x[n, Words(in)].
 func (c *CPU) LinearBackwardWeightBF16Rows(dw, dy, x []float32, n, in, out int) {
-	defer c.Done(c.Start(), productWork("dw bf16", n, in, out))
-	c.weightProduct(dw, dy, x, n, in, out)
+	c.weightProduct(c.Start(), dw, dy, x, n, in, out)
 }
 
-// weightProduct adds dyᵀ·x to dw.
-func (c *CPU) weightProduct(dw, dy, x []float32, n, in, out int) {
+// weightProduct adds dyᵀ·x to dw. Its call began at start.
+func (c *CPU) weightProduct(start time.Time, dw, dy, x []float32, n, in, out int) {
 	if n == 0 || in == 0 || out == 0 {
 		return
 	}
+	work := productWork("dw bf16", n, in, out)
 	if c.level == Generic {
+		defer c.Done(start, work)
 		c.transposedGeneric(dw, dy, x, n, in, out)
 		return
 	}
-	c.outerProducts(AVX512BF16, dw, outerRows{dy, true, Words(out), n, out}, outerRows{x, true, Words(in), n, in})
+	c.outerProducts(start, AVX512BF16, dw, outerRows{dy, true, Words(out), n, out}, outerRows{x, true, Words(in), n, in}, work)
 }
 
 // packPart is rows of a weight that are rounded ahead of the panels they fill.

@@ -12,6 +12,7 @@ type chain struct {
 	open    bool
 	n       int // rows
 	links   []link
+	cuts    []int
 	ordered bool // some link is an OrderedTask
 	timed   bool
 	busy    [][]time.Duration // [worker][link]
@@ -41,10 +42,10 @@ func (c *CPU) EndChain() {
 	h.open, h.timed = false, c.profile.on
 	if len(h.links) > 0 && h.n > 0 {
 		c.timeLinks()
-		if grain := c.chainRows(h.n); h.ordered {
-			c.pool.RunOrdered(h.n, grain, h)
+		if c.cutChain(); h.ordered {
+			c.pool.RunOrdered(len(h.cuts)-1, 1, h)
 		} else {
-			c.pool.Run(h.n, grain, h)
+			c.pool.Run(len(h.cuts)-1, 1, h)
 		}
 		c.recordLinks()
 	}
@@ -53,51 +54,69 @@ func (c *CPU) EndChain() {
 	c.task.release()
 }
 
-// chainRows is how many rows go through a chain at once: whole tiles, as many as a task of a product has, or fewer where there are more workers.
-func (c *CPU) chainRows(n int) int {
-	if c.level == Generic {
-		return 16
+// cutChain cuts the rows into parts that go through the chain at once: whole tiles, as many as a task of a product has, and fewer towards the end, where nobody
+// should wait long for the last.
+func (c *CPU) cutChain() {
+	h, tile, least, most := &c.chain, 1, 16, 16
+	if c.level != Generic {
+		tile = c.level.tallest()
+		least, most = 3*tile, c.level.tall()
 	}
-	workers, tile := c.pool.Workers(), c.level.tallest()
-	if each := (n + workers - 1) / workers; each < c.level.tall() {
-		return (each + tile - 1) / tile * tile
+	h.cuts = append(h.cuts[:0], 0)
+	for from := 0; from < h.n; {
+		left := h.n - from
+		rows := min(max(left/(2*c.pool.Workers())/tile*tile, least), most, left)
+		if left-rows < tile && left <= most { // a part of its own would not be worth it
+			rows = left
+		}
+		from += rows
+		h.cuts = append(h.cuts, from)
 	}
-	return c.level.taskHeight(n, 1, workers)
 }
 
 // timeLinks prepares the times of the links.
 func (c *CPU) timeLinks() {
-	h := &c.chain
-	if !h.timed {
-		return
-	}
-	if h.busy == nil {
-		h.busy = make([][]time.Duration, c.pool.Workers())
-	}
-	for i := range h.busy {
-		if len(h.busy[i]) < len(h.links) {
-			h.busy[i] = make([]time.Duration, len(h.links)+16) // the times of workers in cache lines of their own
-		}
-		clear(h.busy[i])
+	if h := &c.chain; h.timed {
+		h.busy = noTimes(h.busy, c.pool.Workers(), len(h.links))
 	}
 }
 
-// recordLinks records each link with the time that all workers together spent on it, shared out among them.
+// noTimes is busy, or more of it, with zeros for so many kernels of each worker.
+func noTimes(busy [][]time.Duration, workers, kernels int) [][]time.Duration {
+	if busy == nil {
+		busy = make([][]time.Duration, workers)
+	}
+	for i := range busy {
+		if len(busy[i]) < kernels {
+			busy[i] = make([]time.Duration, kernels+16) // the times of workers in cache lines of their own
+		}
+		clear(busy[i])
+	}
+	return busy
+}
+
+// spent is the time that all workers together spent on the i-th kernel, shared out among them.
+func spent(busy [][]time.Duration, i int) time.Duration {
+	total := time.Duration(0)
+	for _, b := range busy {
+		total += b[i]
+	}
+	return total / time.Duration(len(busy))
+}
+
+// recordLinks records each link.
 func (c *CPU) recordLinks() {
 	h := &c.chain
 	if !h.timed {
 		return
 	}
 	for i, l := range h.links {
-		total := time.Duration(0)
-		for _, busy := range h.busy {
-			total += busy[i]
-		}
-		c.profile.add(l.work, total/time.Duration(len(h.busy)))
+		c.profile.add(l.work, spent(h.busy, i))
 	}
 }
 
-func (h *chain) Do(worker, lo, hi int) {
+func (h *chain) Do(worker, part, _ int) {
+	lo, hi := h.cuts[part], h.cuts[part+1]
 	for i, l := range h.links {
 		if !h.timed {
 			l.task.Do(worker, lo, hi)
@@ -110,7 +129,8 @@ func (h *chain) Do(worker, lo, hi int) {
 }
 
 // Then does the ordered part of the links that have one.
-func (h *chain) Then(worker, lo, hi int) {
+func (h *chain) Then(worker, part, _ int) {
+	lo, hi := h.cuts[part], h.cuts[part+1]
 	for i, l := range h.links {
 		t, ok := l.task.(parallel.OrderedTask)
 		if !ok {

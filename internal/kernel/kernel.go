@@ -30,13 +30,14 @@ func (l Level) String() string { return levelNames[l] }
 
 // CPU computes with one level on one pool of workers. It is not safe for concurrent use.
 type CPU struct {
-	pool    *parallel.Pool
-	level   Level // of the kernels of float32: at most AVX512
-	vnni    bool  // products of bytes by VPDPBUSD
-	bf16    bool  // products of pairs of bfloat16 by VDPBF16PS: the level is AVX512BF16
-	task    tasks
-	profile profile
-	chain   chain
+	pool     *parallel.Pool
+	level    Level // of the kernels of float32: at most AVX512
+	vnni     bool  // products of bytes by VPDPBUSD
+	bf16     bool  // products of pairs of bfloat16 by VDPBF16PS: the level is AVX512BF16
+	task     tasks
+	profile  profile
+	chain    chain
+	together together
 }
 
 // New returns a CPU of the given level with so many workers; fewer than 1 means one for each CPU.
@@ -108,7 +109,7 @@ type tasks struct {
 	copied      [][]float32 // by worker
 	pack        packTask
 	multiply    multiplyTask
-	outer       outerTask
+	outer       slots[outerTask]
 	linear      slots[linearTask]
 	dinput      slots[dinputTask]
 	rowsProduct slots[rowsProduct]

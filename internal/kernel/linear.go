@@ -26,14 +26,15 @@ func (c *CPU) LinearBackwardInput(dx, dy, w []float32, n, in, out int, acc bool)
 // LinearBackwardWeight adds dyᵀ·x to dw[out,in], with dy[n,out] and x[n,in]. Each element is one chain over the rows,
 // ascending, starting from dw: rows in two calls give the same bits as in one.
 func (c *CPU) LinearBackwardWeight(dw, dy, x []float32, n, in, out int) {
-	defer c.Done(c.Start(), productWork("dw", n, in, out))
+	start, work := c.Start(), productWork("dw", n, in, out)
 	if n == 0 || in == 0 || out == 0 {
 		return
 	}
 	if c.level != Generic {
-		c.outerProducts(c.level, dw, outerRows{dy, false, out, n, out}, outerRows{x, false, in, n, in})
+		c.outerProducts(start, c.level, dw, outerRows{dy, false, out, n, out}, outerRows{x, false, in, n, in}, work)
 		return
 	}
+	defer c.Done(start, work)
 	t := &c.task.dweight
 	*t = dweightTask{dw, dy, x, n, in, out}
 	c.pool.Run(out, 16, t)

@@ -1,5 +1,7 @@
 package kernel
 
+import "time"
+
 // The gradient of a weight is a sum of outer products of rows. A task adds to a block of it, row after row, so that it stays in the task's second cache
 // meanwhile. The rows go by in parts that stay there too: they are read where they lie, or laid out anew where they cannot be, and the next part is
 // fetched while the microkernels compute.
@@ -41,9 +43,9 @@ type outerPart struct {
 	ld, step int
 }
 
-// outerProducts adds Σ_p a[p]ᵀ·b[p] to dst[a.cols, b.cols].
-func (c *CPU) outerProducts(level Level, dst []float32, a, b outerRows) {
-	t := &c.task.outer
+// outerProducts adds Σ_p a[p]ᵀ·b[p] to dst[a.cols, b.cols], by itself or together with others. Its call began at start.
+func (c *CPU) outerProducts(start time.Time, level Level, dst []float32, a, b outerRows, w Work) {
+	t := c.task.outer.next()
 	*t = outerTask{level: level, dst: dst, a: a, b: b, steps: a.n, scratch: c.copies(), edge: c.edgeTiles()}
 	if a.half {
 		t.steps, t.zero = even(a.n)/2, c.zeros(max(a.cols, b.cols))
@@ -51,8 +53,7 @@ func (c *CPU) outerProducts(level Level, dst []float32, a, b outerRows) {
 	t.most = level.outerBlock()
 	t.tiles, t.panels = (a.cols+level.tallest()-1)/level.tallest(), (b.cols+level.panel()-1)/level.panel()
 	t.down, t.across = shares(t.tiles, t.panels, t.most.rows/level.tallest(), t.most.cols/level.panel(), c.pool.Workers())
-	c.pool.Run(t.down*t.across, 1, t)
-	*t = outerTask{}
+	c.runItems(start, t, t.down*t.across, w)
 }
 
 // shares is into how many parts of at most so many rows and columns a result of so many is cut, so that the workers are done soonest: also when one of them is
@@ -74,6 +75,9 @@ func shares(rows, cols, mostRows, mostCols, workers int) (down, across int) {
 	return down, across
 }
 
+// cut is where the i-th of so many parts of n begins. The first ones are the larger ones.
+func cut(i, n, parts int) int { return (i*n + parts - 1) / parts }
+
 type outerTask struct {
 	level         Level
 	dst           []float32
@@ -91,8 +95,8 @@ func (t *outerTask) Do(worker, lo, hi int) {
 	high, w := t.level.tallest(), t.level.panel()
 	for task := lo; task < hi; task++ {
 		i, j := task/t.across, task%t.across
-		i0, i1 := i*t.tiles/t.down*high, min((i+1)*t.tiles/t.down*high, t.a.cols)
-		j0, j1 := j*t.panels/t.across*w, min((j+1)*t.panels/t.across*w, t.b.cols)
+		i0, i1 := cut(i, t.tiles, t.down)*high, min(cut(i+1, t.tiles, t.down)*high, t.a.cols)
+		j0, j1 := cut(j, t.panels, t.across)*w, min(cut(j+1, t.panels, t.across)*w, t.b.cols)
 		for p := 0; p < t.steps; p += t.most.depth {
 			t.part(p, i0, i1, j0, j1, worker)
 		}

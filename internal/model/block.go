@@ -200,8 +200,8 @@ func (g *gradient) takeStream(n int) streamGradient {
 
 // layer turns out, the gradient of the layer's output, into that of its input, and adds the gradients of its weights.
 func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, out streamGradient) {
-	t, m, n, d := g.t, g.t.m, len(rows.Index), g.t.m.Config.HiddenSize
-	w := &m.Layout.layers[l.Unique]
+	t, m, c, n := g.t, g.t.m, g.t.m.Config, len(rows.Index)
+	d, q, width, w := c.HiddenSize, c.QueryDim(), m.qkvDim(l), &m.Layout.layers[l.Unique]
 	g.begin(l)
 	entry := t.f.mark()
 	if l.Encoding >= 0 {
@@ -213,18 +213,21 @@ func (g *gradient) layer(l *Layer, lt *layerTape, rows *Rows, out streamGradient
 		}
 	}
 	mid := out
-	if m.Config.MoE == nil {
+	if c.MoE == nil {
 		mid = g.takeStream(n)
 	}
-	do, at := t.f.get(n*m.Config.QueryDim()), t.f.mark()
-	if m.Config.MoE != nil {
+	do, dqkv, at := t.f.get(n*q), t.f.get(n*width), t.f.mark()
+	if c.MoE != nil {
 		g.mixture(lt, w, out.dx, n)
-		m.linearBackwardInput(do, mid.operand(), w.o, n, m.Config.QueryDim(), d)
+		m.linearBackwardInput(do, mid.operand(), w.o, n, q, d)
 	} else {
 		g.ffn(l, lt, w, out, mid, do, n)
 	}
+	m.linearBackwardWeight(g.w, mid.operand(), t.operand(lt.o, n, q), w.o, n, q, d)
+	g.lora(l, "o_proj", do, mid.dx, lt.o, n, d, 0)
+	rotated := g.keys(l, lt, rows, do, dqkv, width)
 	t.f.release(at)
-	g.attention(l, lt, rows, w, do, mid, out)
+	g.project(l, lt, rows, w, dqkv, rotated, mid, out)
 	t.f.release(entry)
 }
 
@@ -250,20 +253,15 @@ func (g *gradient) ffn(l *Layer, lt *layerTape, w *layerSpans, out, mid streamGr
 	g.normed(l, &p, out.dx, mid, dgu, n)
 	m.linearBackwardInput(do, mid.operand(), w.o, n, c.QueryDim(), d)
 	m.endChain()
+	m.beginTogether()
 	m.linearBackwardWeight(g.w, dy, act, w.down, n, f, d)
 	m.linearBackwardWeight(g.w, dgu, p.h, w.gateUp, n, d, 2*f)
 }
 
-// attention takes do, the gradient of lt.o, and mid, that of lt.mid, back through attention: to in, the gradient of lt.x.
-func (g *gradient) attention(l *Layer, lt *layerTape, rows *Rows, w *layerSpans, do []float32, mid, in streamGradient) {
+// project takes dqkv, the gradient of lt.qkv, of whose heads RoPE turned so many, and mid, that of lt.mid, back to in, the gradient of lt.x.
+func (g *gradient) project(l *Layer, lt *layerTape, rows *Rows, w *layerSpans, dqkv []float32, rotated int, mid, in streamGradient) {
 	t, m, c, n := g.t, g.t.m, g.t.m.Config, len(rows.Index)
 	d, q, width := c.HiddenSize, c.QueryDim(), g.t.m.qkvDim(l)
-	at := t.f.mark()
-	m.linearBackwardWeight(g.w, mid.operand(), t.operand(lt.o, n, q), w.o, n, q, d)
-	t.f.release(at)
-	g.lora(l, "o_proj", do, mid.dx, lt.o, n, d, 0)
-	dqkv := t.f.get(n * width)
-	rotated := g.keys(l, lt, rows, do, dqkv, width)
 	p := normedProduct{x: lt.x, rstd: lt.rstd1, norm: w.inputNorm, w: span{w.qkv.off, width * d}, width: width, corrected: [3]corrected{{"q_proj", 0}}}
 	if l.KV != KVRead {
 		p.corrected[1], p.corrected[2] = corrected{"k_proj", q}, corrected{"v_proj", q + c.KVDim()}

@@ -238,21 +238,22 @@ func (f *footprint) layerBackward(l *Layer, m float64) float64 {
 		stream, forward = 0, 0
 		dense = 2*d + k + 2*experts + k*(3*d+ffn+2)/experts
 	}
-	attention := width + f.rounded(width) + normed
-	updated := 0.0
+	held := stream + q + width // with what attention backward begins and ends with
+	projected, updated := f.rounded(width)+normed, 0.0
 	if l.KV == KVUpdate {
 		updated = f.n * 2 * float64(c.KVDim())
 	}
-	most := max(m*forward, m*(stream+q+dense), m*(stream+q+attention)+updated)
+	most := max(m*forward, m*(held+dense+f.rounded(q))+updated, m*(held+projected))
 	if l.Recursion >= 0 && c.Recursion.LoRA != nil {
-		beside := map[string]float64{"o_proj": 0, "down_proj": dense + ffn, "gate_proj": dense + d, "up_proj": dense + d} // what is there, with the input computed again
+		// What is there, with the input computed again.
+		beside := map[string]float64{"o_proj": dense, "down_proj": dense + ffn, "gate_proj": dense + d, "up_proj": dense + d}
 		for _, target := range c.Recursion.LoRA.Targets {
 			there, ok := beside[target]
 			if !ok {
-				there = attention + d
+				there = projected + d
 			}
 			_, out := c.projection(target)
-			most = max(most, m*(stream+q+there+float64(2*c.Recursion.LoRA.Rank+out))+updated)
+			most = max(most, m*(held+there+float64(2*c.Recursion.LoRA.Rank+out))+updated)
 		}
 	}
 	return most

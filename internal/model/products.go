@@ -88,6 +88,14 @@ func (m *Model) endChain() {
 	}
 }
 
+// beginTogether has the gradients of weights wait for attention backward, where there are chains, so that one does not wait for the other. What they read must stay in
+// its place on the tape until then.
+func (m *Model) beginTogether() {
+	if m.chains() {
+		m.cpu.BeginTogether()
+	}
+}
+
 // normed is the RMSNorm of x[n,d] as an operand on the tape.
 func (t *Tape) normed(rstd, x []float32, w span, n int) operand {
 	m, d, eps := t.m, t.m.Config.HiddenSize, float32(t.m.Config.RMSNormEps)
@@ -162,11 +170,12 @@ func (m *Model) attention(o, lse, q []float32, width int, view *KeyView) {
 	attend(o, lse, q, view.K, view.V, width, view.Stride, m.heads(), view.Span)
 }
 
-// attentionBackward sets dq, whose rows lie width apart, and adds to dk and dv, whose rows lie stride apart, the gradients of a layer's attention.
+// attentionBackward runs what waits for it, sets dq, whose rows lie width apart, and adds to dk and dv, whose rows lie stride apart, the gradients of a layer's attention.
 func (m *Model) attentionBackward(dq, dk, dv, do []float32, lt *layerTape, width, stride int) {
 	attend := m.cpu.AttentionBackward
 	if m.dtype == BF16 {
 		attend = m.cpu.AttentionBackwardBF16
 	}
 	attend(dq, dk, dv, do, lt.o, lt.lse, lt.qkv, lt.view.K, lt.view.V, width, stride, width, lt.view.Stride, m.heads(), lt.view.Span)
+	m.cpu.EndTogether()
 }

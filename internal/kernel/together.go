@@ -1,0 +1,117 @@
+package kernel
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"mor/internal/parallel"
+)
+
+// together is kernels that do not wait for one another: the gradients of weights, and attention backward. Their items are taken in one go, so that the workers
+// wait for the last item of all of them, not for that of each.
+type together struct {
+	open  bool
+	jobs  []job
+	timed bool
+	busy  [][]time.Duration // [worker][job]
+}
+
+// job is a kernel of them.
+type job struct {
+	task  parallel.Task
+	items int
+	work  Work
+	ahead time.Duration // what its call took, and of that, laying out operands
+	pack  time.Duration
+}
+
+// BeginTogether has the gradients of weights and attention backward that are called next, until EndTogether, only note down what they have to do. What they read
+// must stay, and what they write is not there, until then; no two of them may write the same.
+func (c *CPU) BeginTogether() {
+	if c.together.open {
+		panic("kernel: kernels together within others")
+	}
+	c.together.open = true
+}
+
+// EndTogether runs the kernels since BeginTogether, if there are any. The bits are those of the kernels run one after the other.
+func (c *CPU) EndTogether() {
+	t := &c.together
+	t.open, t.timed = false, c.profile.on
+	if len(t.jobs) == 0 {
+		return
+	}
+	// The largest items first: the workers are done at nearly the same time then.
+	slices.SortStableFunc(t.jobs, func(a, b job) int { return cmp.Compare(b.work.FLOPs/float64(b.items), a.work.FLOPs/float64(a.items)) })
+	items := 0
+	for _, j := range t.jobs {
+		items += j.items
+	}
+	if t.timed {
+		t.busy = noTimes(t.busy, c.pool.Workers(), len(t.jobs))
+	}
+	start := c.Start()
+	c.pool.Run(items, 1, t)
+	wall := time.Duration(0)
+	if t.timed {
+		wall = time.Since(start)
+	}
+	for i, j := range t.jobs {
+		took := wall
+		if t.timed && len(t.jobs) > 1 {
+			took = spent(t.busy, i)
+		}
+		c.endJob(j, took)
+	}
+	clear(t.jobs)
+	t.jobs = t.jobs[:0]
+	c.task.outer.release()
+	c.task.dattn = dattentionTask{}
+}
+
+// endJob does what is left of a kernel when its items are done, and records it.
+func (c *CPU) endJob(j job, took time.Duration) {
+	start := c.Start()
+	if d, ok := j.task.(*dattentionTask); ok {
+		d.sum(c)
+	}
+	if c.profile.on {
+		c.profile.pack = j.pack
+		c.profile.add(j.work, j.ahead+took+time.Since(start))
+	}
+}
+
+// runItems runs a task whose items may be taken one by one, or adds it to the kernels that are to run together. Its call began at start.
+func (c *CPU) runItems(start time.Time, t parallel.Task, items int, w Work) {
+	alone := !c.together.open
+	if alone {
+		c.BeginTogether()
+	}
+	j := job{task: t, items: items, work: w}
+	if c.profile.on {
+		j.ahead, j.pack = time.Since(start), c.profile.pack
+		c.profile.pack = 0
+	}
+	c.together.jobs = append(c.together.jobs, j)
+	if alone {
+		c.EndTogether()
+	}
+}
+
+func (t *together) Do(worker, lo, hi int) {
+	for item := lo; item < hi; item++ {
+		i, at := 0, item
+		for at >= t.jobs[i].items {
+			at -= t.jobs[i].items
+			i++
+		}
+		if !t.timed {
+			t.jobs[i].task.Do(worker, at, at+1)
+			continue
+		}
+		start := time.Now()
+		t.jobs[i].task.Do(worker, at, at+1)
+		t.busy[worker][i] += time.Since(start)
+	}
+}
