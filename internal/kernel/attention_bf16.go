@@ -174,7 +174,12 @@ func pairRow(dst []float32, step int, low, high []float32, e int) {
 
 // bf16Multiply computes c[m, 32] (+)= a[m, k]·b[k, 32] in words of two values. Rows of c lie ldc apart, those of a lda.
 func bf16Multiply(c []float32, ldc int, a []float32, lda int, b []float32, m, k int, acc bool) {
-	for i := 0; i < m; {
+	i := 0
+	if tiles := m / AVX512BF16.tallest(); tiles > 0 {
+		AVX512BF16.column(tiles, &c[0], 4*ldc, &a[0], 4*lda, &b[0], k, acc, false, &c[0])
+		i = tiles * AVX512BF16.tallest()
+	}
+	for i < m {
 		rows := AVX512BF16.tile(m - i)
 		AVX512BF16.gemm(rows, &c[i*ldc], 4*ldc, &a[i*lda], 4*lda, &b[0], k, acc, 0)
 		i += rows
