@@ -40,7 +40,8 @@ each step, so that a machine which is shared does not decide. FLOPs are counted 
 
 Under each model stands its roofline table: each kernel of a step with its calls and the time of one, its share of the step, what it reaches, and how
 much that is of the peak of its kind, measured in the same minutes: of the multiply-adds of its type for products (with the part of the time that lays out
-operands) and attention, of the memory's bandwidth for the others. Attention backward counts its five products. The rest is what no kernel accounts for.`,
+operands) and attention, of the memory's bandwidth for the others. Attention backward counts its five products. The time
+of a kernel that takes turns with others on the same rows is what the threads spent on it; the rest of the step is what no kernel accounts for, waiting included.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.OutOrStdout()) },
 	}
