@@ -183,3 +183,8 @@ func packRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, pane
 //
 //go:noescape
 func transpose8AVX2(dst *float32, ldd int, src *float32, lds int, blocks int)
+
+// transpose16AVX512 writes dst[p, 0:16] = src[0:16, p] for 16*blocks values of p. Rows of dst lie ldd bytes apart, those of src lds.
+//
+//go:noescape
+func transpose16AVX512(dst *float32, ldd int, src *float32, lds int, blocks int)

@@ -30,3 +30,5 @@ func (l Level) prefetch(*float32, int, int, int) {}
 func (l Level) packRows(*float32, int, *float32, int, int, int, int) {}
 
 func transpose8AVX2(*float32, int, *float32, int, int) {}
+
+func transpose16AVX512(*float32, int, *float32, int, int) {}

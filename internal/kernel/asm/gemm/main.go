@@ -49,6 +49,7 @@ func main() {
 		l.packRows()
 	}
 	transpose8()
+	transpose16()
 	evex.Generate()
 }
 
@@ -388,68 +389,6 @@ func (l level) packRows() {
 	ADDQ(unit, dst)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
-	VZEROUPPER()
-	RET()
-}
-
-// transpose8 writes dst[p, 0:8] = src[0:8, p] for 8·blocks values of p: eight rows of a matrix become a part of a packed panel.
-func transpose8() {
-	TEXT("transpose8AVX2", NOSPLIT, "func(dst *float32, ldd int, src *float32, lds int, blocks int)")
-	Pragma("noescape")
-	Doc("transpose8AVX2 writes dst[p, 0:8] = src[0:8, p] for 8*blocks values of p. Rows of dst lie ldd bytes apart, those of src lds.")
-	dst, ldd := Load(Param("dst"), GP64()).(reg.GPVirtual), Load(Param("ldd"), GP64()).(reg.GPVirtual)
-	src, lds := Load(Param("src"), GP64()).(reg.GPVirtual), Load(Param("lds"), GP64()).(reg.GPVirtual)
-	blocks := Load(Param("blocks"), GP64())
-	second := GP64() // row 4
-	LEAQ(Mem{Base: src, Index: lds, Scale: 4}, second)
-	lds3 := GP64()
-	LEAQ(Mem{Base: lds, Index: lds, Scale: 2}, lds3)
-	Label("block")
-	r := make([]reg.VecVirtual, 8)
-	for i := range r {
-		r[i] = YMM()
-		m := Mem{Base: src}
-		if i >= 4 {
-			m.Base = second
-		}
-		switch i % 4 {
-		case 1:
-			m.Index, m.Scale = lds, 1
-		case 2:
-			m.Index, m.Scale = lds, 2
-		case 3:
-			m.Index, m.Scale = lds3, 1
-		}
-		VMOVUPS(m, r[i])
-	}
-	t := make([]reg.VecVirtual, 8) // pairs of rows interleaved
-	for i := 0; i < 8; i += 2 {
-		t[i], t[i+1] = YMM(), YMM()
-		VUNPCKLPS(r[i+1], r[i], t[i])
-		VUNPCKHPS(r[i+1], r[i], t[i+1])
-	}
-	q := make([]reg.VecVirtual, 8) // fours of rows interleaved
-	for i := 0; i < 8; i += 4 {
-		for j := range 2 {
-			q[i+2*j], q[i+2*j+1] = YMM(), YMM()
-			VSHUFPS(Imm(0x44), t[i+2+j], t[i+j], q[i+2*j])
-			VSHUFPS(Imm(0xEE), t[i+2+j], t[i+j], q[i+2*j+1])
-		}
-	}
-	out := YMM()
-	for i := range 8 {
-		half := uint64(0x20)
-		if i >= 4 {
-			half = 0x31
-		}
-		VPERM2F128(Imm(half), q[4+i%4], q[i%4], out)
-		VMOVUPS(out, Mem{Base: dst})
-		ADDQ(ldd, dst)
-	}
-	ADDQ(Imm(32), src)
-	ADDQ(Imm(32), second)
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
 	VZEROUPPER()
 	RET()
 }
