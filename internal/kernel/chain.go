@@ -1,10 +1,6 @@
 package kernel
 
-import (
-	"time"
-
-	"mor/internal/parallel"
-)
+import "mor/internal/parallel"
 
 // A chain is kernels that work row by row. A worker takes a few rows through all of them, so that each finds in its caches what the one before wrote, and
 // nobody waits between them.
@@ -13,9 +9,8 @@ type chain struct {
 	n       int // rows
 	links   []link
 	cuts    []int
-	ordered bool // some link is an OrderedTask
-	timed   bool
-	busy    [][]time.Duration // [worker][link]
+	ordered bool  // some link is an OrderedTask
+	times   times // of the links
 }
 
 // link is one kernel of a chain; its task's items are rows.
@@ -39,15 +34,17 @@ func (c *CPU) Chained() bool { return c.chain.open }
 // EndChain runs the kernels since BeginChain. The bits are those of the kernels run one after the other.
 func (c *CPU) EndChain() {
 	h := &c.chain
-	h.open, h.timed = false, c.profile.on
+	h.open = false
 	if len(h.links) > 0 && h.n > 0 {
-		c.timeLinks()
+		h.times.begin(c.profile.on, c.pool.Workers(), len(h.links))
 		if c.cutChain(); h.ordered {
 			c.pool.RunOrdered(len(h.cuts)-1, 1, h)
 		} else {
 			c.pool.Run(len(h.cuts)-1, 1, h)
 		}
-		c.recordLinks()
+		for i, l := range h.links {
+			c.profile.record(l.work, h.times.of(i))
+		}
 	}
 	clear(h.links)
 	h.links, h.ordered = h.links[:0], false
@@ -74,57 +71,10 @@ func (c *CPU) cutChain() {
 	}
 }
 
-// timeLinks prepares the times of the links.
-func (c *CPU) timeLinks() {
-	if h := &c.chain; h.timed {
-		h.busy = noTimes(h.busy, c.pool.Workers(), len(h.links))
-	}
-}
-
-// noTimes is busy, or more of it, with zeros for so many kernels of each worker.
-func noTimes(busy [][]time.Duration, workers, kernels int) [][]time.Duration {
-	if busy == nil {
-		busy = make([][]time.Duration, workers)
-	}
-	for i := range busy {
-		if len(busy[i]) < kernels {
-			busy[i] = make([]time.Duration, kernels+16) // the times of workers in cache lines of their own
-		}
-		clear(busy[i])
-	}
-	return busy
-}
-
-// spent is the time that all workers together spent on the i-th kernel, shared out among them.
-func spent(busy [][]time.Duration, i int) time.Duration {
-	total := time.Duration(0)
-	for _, b := range busy {
-		total += b[i]
-	}
-	return total / time.Duration(len(busy))
-}
-
-// recordLinks records each link.
-func (c *CPU) recordLinks() {
-	h := &c.chain
-	if !h.timed {
-		return
-	}
-	for i, l := range h.links {
-		c.profile.add(l.work, spent(h.busy, i))
-	}
-}
-
 func (h *chain) Do(worker, part, _ int) {
 	lo, hi := h.cuts[part], h.cuts[part+1]
 	for i, l := range h.links {
-		if !h.timed {
-			l.task.Do(worker, lo, hi)
-			continue
-		}
-		start := time.Now()
-		l.task.Do(worker, lo, hi)
-		h.busy[worker][i] += time.Since(start)
+		h.times.do(i, l.task, worker, lo, hi)
 	}
 }
 
@@ -132,17 +82,10 @@ func (h *chain) Do(worker, part, _ int) {
 func (h *chain) Then(worker, part, _ int) {
 	lo, hi := h.cuts[part], h.cuts[part+1]
 	for i, l := range h.links {
-		t, ok := l.task.(parallel.OrderedTask)
-		if !ok {
-			continue
-		}
-		start := time.Time{}
-		if h.timed {
-			start = time.Now()
-		}
-		t.Then(worker, lo, hi)
-		if h.timed {
-			h.busy[worker][i] += time.Since(start)
+		if t, ok := l.task.(parallel.OrderedTask); ok {
+			start := h.times.start()
+			t.Then(worker, lo, hi)
+			h.times.spend(i, worker, start)
 		}
 	}
 }

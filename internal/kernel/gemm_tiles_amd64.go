@@ -53,12 +53,17 @@ func (l Level) tile(rows int) int {
 	return 1
 }
 
+// flag is a truth value as microkernels take it.
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // gemm runs the microkernel of a height. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.
 func (l Level) gemm(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k int, accumulate bool, next int) {
-	acc := 0
-	if accumulate {
-		acc = 1
-	}
+	acc := flag(accumulate)
 	switch l {
 	case AVX512BF16:
 		gemmBF16(rows, c, ldc, a, lda, b, k, acc, next)
@@ -72,24 +77,21 @@ func (l Level) gemm(rows int, c *float32, ldc int, a *float32, lda int, b *float
 // column runs the microkernel of the tallest tiles on so many, one above the other, and fetches each one's part of c while it computes the one before; then is that
 // of the column behind. Where the rows of a are new to the caches, it fetches them too.
 func (l Level) column(tiles int, c *float32, ldc int, a *float32, lda int, b *float32, k int, accumulate, fetch bool, then *float32) {
-	acc := 0
-	if accumulate {
-		acc = 1
-	}
-	f, group := gemmColumnAVX2, 128
+	f := gemmColumnAVX2
 	switch l {
 	case AVX512BF16:
-		f, group = gemmColumnAVX512BF16, 256
+		f = gemmColumnAVX512BF16
 	case AVX512:
-		f, group = gemmColumnAVX512, 256
+		f = gemmColumnAVX512
 	}
+	group := 8 * l.panel() // bytes
 	groups, skip := (4*k+group-1)/group, 0
 	if fetch {
 		skip = lda - groups*group
 	} else {
 		group = 0 // the same place again and again
 	}
-	f(tiles, c, ldc, a, lda, b, k, acc, group, groups, skip, then)
+	f(tiles, c, ldc, a, lda, b, k, flag(accumulate), group, groups, skip, then)
 }
 
 func gemm512(rows int, c *float32, ldc int, a *float32, lda int, b *float32, k, acc, next int) {

@@ -5,10 +5,7 @@ import "mor/internal/quant"
 // gemmHalf runs the microkernel of a height on the columns from at on of a panel in 16 bits. With several rows, it fetches half as many bytes as it reads of them, from next bytes
 // behind them on.
 func (l Level) gemmHalf(t quant.Type, rows int, c *float32, ldc int, a *float32, lda int, panel []byte, at, k int, accumulate bool, next int) {
-	acc := 0
-	if accumulate {
-		acc = 1
-	}
+	acc := flag(accumulate)
 	if t == quant.F16 {
 		b := &panel[2*at]
 		if l == AVX512 {

@@ -9,27 +9,23 @@ type Packed struct {
 
 // Pack lays out w[out,in] for LinearPacked. Where p is not nil its memory is used again.
 func (c *CPU) Pack(p *Packed, w []float32, in, out int) *Packed {
-	defer c.Done(c.Start(), sweepWork("pack", 2*in*out))
-	p = reuse(p, in, out, c.level)
-	if c.level == Generic {
-		p.panels = append(p.panels[:0], w[:in*out]...)
-		return p
-	}
-	p.panels = grow(p.panels, c.level.packedLen(out, in))
-	c.pack(p.panels, operandB{w, in, true}, out, in)
-	return p
+	return c.layOut(reuse(p, in, out, c.level), operandB{w, in, true}, out, in)
 }
 
 // PackTransposed lays out w[out,in] for LinearBackwardInputPacked. Where p is not nil its memory is used again.
 func (c *CPU) PackTransposed(p *Packed, w []float32, in, out int) *Packed {
-	defer c.Done(c.Start(), sweepWork("pack", 2*in*out))
-	p = reuse(p, in, out, c.level)
+	return c.layOut(reuse(p, in, out, c.level), operandB{w, in, false}, in, out)
+}
+
+// layOut packs b[k,n]; plain Go reads it as it lies.
+func (c *CPU) layOut(p *Packed, b operandB, n, k int) *Packed {
+	defer c.Done(c.Start(), sweepWork("pack", 2*n*k))
 	if c.level == Generic {
-		p.panels = append(p.panels[:0], w[:in*out]...)
+		p.panels = append(p.panels[:0], b.data[:n*k]...)
 		return p
 	}
-	p.panels = grow(p.panels, c.level.packedLen(in, out))
-	c.pack(p.panels, operandB{w, in, false}, in, out)
+	p.panels = grow(p.panels, c.level.packedLen(n, k))
+	c.pack(p.panels, b, n, k)
 	return p
 }
 

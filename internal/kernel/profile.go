@@ -45,15 +45,22 @@ func (c *CPU) Start() time.Time {
 //
 //	defer cpu.Done(cpu.Start(), kernel.Work{...})
 func (c *CPU) Done(start time.Time, w Work) {
-	p := &c.profile
+	c.profile.record(w, c.since(start))
+}
+
+// since is the time since start; zero while nothing is recorded.
+func (c *CPU) since(start time.Time) time.Duration {
+	if !c.profile.on {
+		return 0
+	}
+	return time.Since(start)
+}
+
+// record adds a call to what is recorded, while anything is.
+func (p *profile) record(w Work, took time.Duration) {
 	if !p.on {
 		return
 	}
-	p.add(w, time.Since(start))
-}
-
-// add records a call.
-func (p *profile) add(w Work, took time.Duration) {
 	u := p.usage(w)
 	u.Calls++
 	u.Time += took

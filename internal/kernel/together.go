@@ -13,8 +13,7 @@ import (
 type together struct {
 	open  bool
 	jobs  []job
-	timed bool
-	busy  [][]time.Duration // [worker][job]
+	times times // of the jobs
 }
 
 // job is a kernel of them.
@@ -38,7 +37,7 @@ func (c *CPU) BeginTogether() {
 // EndTogether runs the kernels since BeginTogether, if there are any. The bits are those of the kernels run one after the other.
 func (c *CPU) EndTogether() {
 	t := &c.together
-	t.open, t.timed = false, c.profile.on
+	t.open = false
 	if len(t.jobs) == 0 {
 		return
 	}
@@ -48,19 +47,14 @@ func (c *CPU) EndTogether() {
 	for _, j := range t.jobs {
 		items += j.items
 	}
-	if t.timed {
-		t.busy = noTimes(t.busy, c.pool.Workers(), len(t.jobs))
-	}
+	t.times.begin(c.profile.on, c.pool.Workers(), len(t.jobs))
 	start := c.Start()
 	c.pool.Run(items, 1, t)
-	wall := time.Duration(0)
-	if t.timed {
-		wall = time.Since(start)
-	}
+	wall := c.since(start)
 	for i, j := range t.jobs {
-		took := wall
-		if t.timed && len(t.jobs) > 1 {
-			took = spent(t.busy, i)
+		took := t.times.of(i)
+		if len(t.jobs) == 1 {
+			took = wall // with what the workers waited for one another
 		}
 		c.endJob(j, took)
 	}
@@ -76,10 +70,8 @@ func (c *CPU) endJob(j job, took time.Duration) {
 	if d, ok := j.task.(*dattentionTask); ok {
 		d.sum(c)
 	}
-	if c.profile.on {
-		c.profile.pack = j.pack
-		c.profile.add(j.work, j.ahead+took+time.Since(start))
-	}
+	c.profile.pack = j.pack
+	c.profile.record(j.work, j.ahead+took+c.since(start))
 }
 
 // runItems runs a task whose items may be taken one by one, or adds it to the kernels that are to run together. Its call began at start.
@@ -88,12 +80,8 @@ func (c *CPU) runItems(start time.Time, t parallel.Task, items int, w Work) {
 	if alone {
 		c.BeginTogether()
 	}
-	j := job{task: t, items: items, work: w}
-	if c.profile.on {
-		j.ahead, j.pack = time.Since(start), c.profile.pack
-		c.profile.pack = 0
-	}
-	c.together.jobs = append(c.together.jobs, j)
+	c.together.jobs = append(c.together.jobs, job{t, items, w, c.since(start), c.profile.pack})
+	c.profile.pack = 0
 	if alone {
 		c.EndTogether()
 	}
@@ -106,12 +94,6 @@ func (t *together) Do(worker, lo, hi int) {
 			at -= t.jobs[i].items
 			i++
 		}
-		if !t.timed {
-			t.jobs[i].task.Do(worker, at, at+1)
-			continue
-		}
-		start := time.Now()
-		t.jobs[i].task.Do(worker, at, at+1)
-		t.busy[worker][i] += time.Since(start)
+		t.times.do(i, t.jobs[i].task, worker, at, at+1)
 	}
 }

@@ -36,7 +36,7 @@ func TrainingFootprint(c *Config, sequences, context int, recompute Recompute, d
 	return Footprint{Tape: int64(4 * f.tape), Overlap: int64(4 * f.overlap()), Backward: int64(4 * (f.later + f.deepest + f.keys))}
 }
 
-// KernelBytes is what the kernels of a pass over sequences of so many tokens each lay out on a CPU, and the matrices in bfloat16 that it keeps.
+// KernelBytes is what the kernels of a pass over sequences of so many tokens each lay out on a CPU, and the matrices that the model keeps laid out.
 func KernelBytes(c *Config, cpu *kernel.CPU, sequences, context int, dtype Dtype) int64 {
 	n, d, ffn := sequences*context, c.HiddenSize, c.IntermediateSize
 	rows := n // of an FFN

@@ -61,37 +61,27 @@ func newLayouts(c *Config, p *Plan, l *Layout) layouts {
 
 // packForward is a matrix laid out for linear.
 func (m *Model) packForward(w span, in, out int) *kernel.Packed {
-	p := m.layouts.forward[w]
-	switch {
-	case !p.stale(laidOut{w, false, m.layouts.version}):
-	case m.dtype == BF16:
-		p.packed = m.cpu.PackBF16(p.packed, w.of(m.W), in, out)
-	default:
-		p.packed = m.cpu.Pack(p.packed, w.of(m.W), in, out)
-	}
-	return p.packed
+	return m.packed(m.layouts.forward[w], laidOut{w, false, m.layouts.version}, in, out, (*kernel.CPU).Pack, (*kernel.CPU).PackBF16)
 }
 
 // packBackward is a matrix laid out for linearBackwardInput.
 func (m *Model) packBackward(w span, in, out int) *kernel.Packed {
-	p := m.layouts.backward[w]
-	switch {
-	case !p.stale(laidOut{w, true, m.layouts.version}):
-	case m.dtype == BF16:
-		p.packed = m.cpu.PackTransposedBF16(p.packed, w.of(m.W), in, out)
-	default:
-		p.packed = m.cpu.PackTransposed(p.packed, w.of(m.W), in, out)
-	}
-	return p.packed
+	return m.packed(m.layouts.backward[w], laidOut{w, true, m.layouts.version}, in, out, (*kernel.CPU).PackTransposed, (*kernel.CPU).PackTransposedBF16)
 }
 
-// stale tells whether something must be laid out here, and takes it that this is done.
-func (p *place) stale(want laidOut) bool {
-	if p.of == want {
-		return false
+// pack lays out a matrix w[out,in].
+type pack func(cpu *kernel.CPU, p *kernel.Packed, w []float32, in, out int) *kernel.Packed
+
+// packed is what is wanted at a place, laid out now if something else is there.
+func (m *Model) packed(p *place, want laidOut, in, out int, fp32, bf16 pack) *kernel.Packed {
+	layOut := fp32
+	if m.dtype == BF16 {
+		layOut = bf16
 	}
-	p.of = want
-	return true
+	if p.of != want {
+		p.packed, p.of = layOut(m.cpu, p.packed, want.w.of(m.W), in, out), want
+	}
+	return p.packed
 }
 
 // layoutBytes is what the places take in a training step of a model whose products are of a type.
