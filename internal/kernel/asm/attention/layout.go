@@ -4,6 +4,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/vec"
 )
 
 // transpose emits dst[cols][rows] = (src[rows][cols]·scale[cols])ᵀ in blocks of 8×8; −0 becomes +0.
@@ -24,7 +26,7 @@ func transpose() {
 			for i := range 8 {
 				VMOVUPS(Mem{Base: p}, in(i))
 				VFMADD213PS(tmp(1), tmp(0), in(i))
-				ADDQ(stackParam("srcStride"), p)
+				ADDQ(vec.Stack("srcStride"), p)
 			}
 			for i := 0; i < 8; i += 2 {
 				VUNPCKLPS(in(i+1), in(i), tmp(i))
@@ -42,12 +44,12 @@ func transpose() {
 			}
 			for i := range 8 {
 				VMOVUPS(tmp(i), Mem{Base: to})
-				ADDQ(stackParam("dstStride"), to)
+				ADDQ(vec.Stack("dstStride"), to)
 			}
 			ADDQ(Imm(32), from)
 			ADDQ(Imm(32), scale)
 		})
-		MOVQ(stackParam("srcStride"), p)
+		MOVQ(vec.Stack("srcStride"), p)
 		SHLQ(Imm(3), p)
 		ADDQ(p, r["src"])
 		ADDQ(Imm(32), r["dst"])
@@ -80,7 +82,7 @@ func laneDots(t tile) {
 func addScaled() {
 	r := begin("attnAddScaled", "attnAddScaled computes y[n] += x·scale.", "y, x *float32, n int, scale float32", "y", "x", "n")
 	s := reg.Y0
-	VBROADCASTSS(stackParam("scale"), s)
+	VBROADCASTSS(vec.Stack("scale"), s)
 	countdown(r["n"], 8, func() {
 		VMOVUPS(Mem{Base: r["y"]}, reg.Y1)
 		VFMADD231PS(Mem{Base: r["x"]}, s, reg.Y1)

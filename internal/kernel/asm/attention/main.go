@@ -116,12 +116,3 @@ func countdown(n reg.GPVirtual, step int, body func()) {
 	JGE(LabelRef(loop))
 	Label(done)
 }
-
-// stackParam is a parameter as a memory operand.
-func stackParam(name string) Mem {
-	b, err := Param(name).Resolve()
-	if err != nil {
-		panic(err)
-	}
-	return b.Addr
-}

@@ -4,6 +4,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/vec"
 )
 
 // blocks are the numbers of rows that a product takes at once: the tile's, then smaller ones for the rest.
@@ -103,7 +105,7 @@ func scores(t tile) {
 					}
 					for _, what := range []string{"next", "other"} {
 						MOVQ(addr.base[u/4], ahead)
-						ADDQ(stackParam(what), ahead)
+						ADDQ(vec.Stack(what), ahead)
 						PREFETCHT1(addr.at(u, ahead, 0))
 					}
 				})

@@ -7,6 +7,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/vec"
 )
 
 // The constants of exp2, one vector of the widest kind each.
@@ -105,10 +107,10 @@ func mask(t tile, s reg.GPVirtual) {
 	ADDQ(s, at)
 	loop, done := label("mask"), label("masked")
 	Label(loop)
-	CMPQ(row, stackParam("keys"))
+	CMPQ(row, vec.Stack("keys"))
 	JGE(LabelRef(done))
 	MOVQ(row, key)
-	ADDQ(stackParam("base"), key)
+	ADDQ(vec.Stack("base"), key)
 	k, in := t.vec(0), t.vec(1)
 	VMOVD(key.As32(), k.AsX())
 	VPBROADCASTD(k.AsX(), k)

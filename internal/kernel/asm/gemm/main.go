@@ -9,6 +9,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"mor/internal/kernel/asm/evex"
+	"mor/internal/kernel/asm/vec"
 )
 
 // level is an instruction set with the tile that its registers hold: rows x 2 vectors of accumulators, two vectors of b, one broadcast or two.
@@ -64,16 +65,9 @@ func (l level) tile(rows int) {
 	Doc(fmt.Sprintf("gemm%d%s computes a tile of %d rows and %d columns. With several rows, it fetches half as many bytes as it reads of b, from next bytes behind b on.", rows, l.name, rows, 2*l.lanes))
 	c, ldc := gp("c"), gp("ldc")
 	a, lda := gp("a"), gp("lda")
-	b, k, acc, next := gp("b"), gp("k"), gp("acc"), gp("next")
+	b, k, next := gp("b"), gp("k"), gp("next")
 	ADDQ(b, next)
-	sum := l.sums(rows)
-	TESTQ(acc, acc)
-	JZ(LabelRef("zero"))
-	l.load(sum, c, ldc)
-	JMP(LabelRef("begin"))
-	Label("zero")
-	l.clear(sum)
-	Label("begin")
+	sum := l.start(rows, c, ldc)
 	l.rowsLoop(sum, a, lda, b, k, func(n int) {
 		for at := 0; at < n*2*l.bytes(); at += 64 {
 			if m := (Mem{Base: b, Disp: ahead + at}); rows == 1 { // nothing of b is read twice
@@ -106,14 +100,7 @@ func (l level) column() {
 	Label("tile")
 	b, k, lda := gp("b"), gp("k"), gp("lda")
 	l.fetchTile(tiles, c, rows)
-	sum := l.sums(rows)
-	CMPQ(param("acc"), Imm(0))
-	JE(LabelRef("zero"))
-	l.load(sum, c, gp("ldc"))
-	JMP(LabelRef("begin"))
-	Label("zero")
-	l.clear(sum)
-	Label("begin")
+	sum := l.start(rows, c, gp("ldc"))
 	next, group, first := GP64(), gp("groups"), GP64()
 	l.below(next, a, lda, rows, tiles, "a")
 	MOVQ(a, first)
@@ -127,11 +114,11 @@ func (l level) column() {
 		for disp := 0; disp < l.group(); disp += 64 {
 			PREFETCHT1(Mem{Base: next, Disp: disp})
 		}
-		ADDQ(param("group"), next)
+		ADDQ(vec.Stack("group"), next)
 		DECQ(group)
 		JNZ(LabelRef("within"))
-		ADDQ(param("skip"), next)
-		MOVQ(param("groups"), group)
+		ADDQ(vec.Stack("skip"), next)
+		MOVQ(vec.Stack("groups"), group)
 		Label("within")
 	})
 	l.store(sum, c, gp("ldc"))
@@ -167,16 +154,7 @@ func (l level) below(at, p, ld reg.GPVirtual, rows int, tiles reg.GPVirtual, las
 	IMUL3Q(Imm(uint64(rows)), at, at)
 	ADDQ(p, at)
 	CMPQ(tiles, Imm(1))
-	CMOVQEQ(param(last), at)
-}
-
-// param is a parameter where it lies.
-func param(name string) Mem {
-	p, err := Param(name).Resolve()
-	if err != nil {
-		panic(err)
-	}
-	return p.Addr
+	CMOVQEQ(vec.Stack(last), at)
 }
 
 // outer writes c[rows, 2 vectors] += Σ_p a(p,i)·b[p, 2 vectors], one chain of multiply-adds for each element, p ascending: a sum of outer products of rows.
@@ -221,16 +199,29 @@ func (l level) sums(rows int) [][2]reg.VecVirtual {
 	return sum
 }
 
-// clear sets the accumulators to zero.
-func (l level) clear(sum [][2]reg.VecVirtual) {
+// start returns accumulators of a tile, from c where acc is set and zero otherwise.
+func (l level) start(rows int, c, ldc reg.GPVirtual) [][2]reg.VecVirtual {
+	sum := l.sums(rows)
+	CMPQ(vec.Stack("acc"), Imm(0))
+	JE(LabelRef("zero"))
+	l.load(sum, c, ldc)
+	JMP(LabelRef("begin"))
+	Label("zero")
 	for i := range sum {
 		for _, s := range sum[i] {
-			if l.lanes == 16 {
-				VPXORD(s, s, s)
-			} else {
-				VXORPS(s, s, s)
-			}
+			l.zero(s)
 		}
+	}
+	Label("begin")
+	return sum
+}
+
+// zero sets a register to zero.
+func (l level) zero(v reg.VecVirtual) {
+	if l.lanes == 16 {
+		VPXORD(v, v, v)
+	} else {
+		VXORPS(v, v, v)
 	}
 }
 
@@ -331,18 +322,11 @@ func (l level) peak() {
 	Doc(fmt.Sprintf("fmaPeak%s does n rounds of %d independent multiply-adds of %d lanes.", l.name, chains, l.lanes))
 	n := Load(Param("n"), GP64())
 	x := l.vector()
-	zero := func(v reg.VecVirtual) {
-		if l.lanes == 16 {
-			VPXORD(v, v, v)
-		} else {
-			VXORPS(v, v, v)
-		}
-	}
-	zero(x)
+	l.zero(x)
 	sum := make([]reg.VecVirtual, chains)
 	for i := range sum {
 		sum[i] = l.vector()
-		zero(sum[i])
+		l.zero(sum[i])
 	}
 	Label("rounds")
 	for _, s := range sum {

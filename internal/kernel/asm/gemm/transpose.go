@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -8,36 +10,8 @@ import (
 
 // transpose8 writes dst[p, 0:8] = src[0:8, p] for 8·blocks values of p: eight rows of a matrix become a part of a packed panel.
 func transpose8() {
-	TEXT("transpose8AVX2", NOSPLIT, "func(dst *float32, ldd int, src *float32, lds int, blocks int)")
-	Pragma("noescape")
-	Doc("transpose8AVX2 writes dst[p, 0:8] = src[0:8, p] for 8*blocks values of p. Rows of dst lie ldd bytes apart, those of src lds.")
-	dst, ldd := Load(Param("dst"), GP64()).(reg.GPVirtual), Load(Param("ldd"), GP64()).(reg.GPVirtual)
-	src, lds := Load(Param("src"), GP64()).(reg.GPVirtual), Load(Param("lds"), GP64()).(reg.GPVirtual)
-	blocks := Load(Param("blocks"), GP64())
-	second := GP64() // row 4
-	LEAQ(Mem{Base: src, Index: lds, Scale: 4}, second)
-	lds3 := GP64()
-	LEAQ(Mem{Base: lds, Index: lds, Scale: 2}, lds3)
-	Label("block")
-	r := make([]reg.VecVirtual, 8)
-	for i := range r {
-		r[i] = YMM()
-		VMOVUPS(rowAt([]reg.GPVirtual{src, second}, lds, lds3, i), r[i])
-	}
-	t := make([]reg.VecVirtual, 8) // pairs of rows interleaved
-	for i := 0; i < 8; i += 2 {
-		t[i], t[i+1] = YMM(), YMM()
-		VUNPCKLPS(r[i+1], r[i], t[i])
-		VUNPCKHPS(r[i+1], r[i], t[i+1])
-	}
-	q := make([]reg.VecVirtual, 8) // fours of rows interleaved
-	for i := 0; i < 8; i += 4 {
-		for j := range 2 {
-			q[i+2*j], q[i+2*j+1] = YMM(), YMM()
-			VSHUFPS(Imm(0x44), t[i+2+j], t[i+j], q[i+2*j])
-			VSHUFPS(Imm(0xEE), t[i+2+j], t[i+j], q[i+2*j+1])
-		}
-	}
+	t := newTranspose("transpose8AVX2", 8, YMM)
+	q := t.fours(func(Mem) {})
 	out := YMM()
 	for i := range 8 {
 		half := uint64(0x20)
@@ -45,67 +19,21 @@ func transpose8() {
 			half = 0x31
 		}
 		VPERM2F128(Imm(half), q[4+i%4], q[i%4], out)
-		VMOVUPS(out, Mem{Base: dst})
-		ADDQ(ldd, dst)
+		t.write(out)
 	}
-	ADDQ(Imm(32), src)
-	ADDQ(Imm(32), second)
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	VZEROUPPER()
-	RET()
+	t.end()
 }
 
 // transposeAhead is how many bytes before their use the rows of a matrix are fetched: they lie apart, so that no cache would guess them.
 const transposeAhead = 512
 
-// rowAt is where the i-th row lies: four share a base register.
-func rowAt(bases []reg.GPVirtual, ld, ld3 reg.GPVirtual, i int) Mem {
-	m := Mem{Base: bases[i/4]}
-	switch i % 4 {
-	case 1:
-		m.Index, m.Scale = ld, 1
-	case 2:
-		m.Index, m.Scale = ld, 2
-	case 3:
-		m.Index, m.Scale = ld3, 1
-	}
-	return m
-}
-
 // transpose16 writes dst[p, 0:16] = src[0:16, p] for 16·blocks values of p: whole cache lines are read, and written.
 func transpose16() {
-	TEXT("transpose16AVX512", NOSPLIT, "func(dst *float32, ldd int, src *float32, lds int, blocks int)")
-	Pragma("noescape")
-	Doc("transpose16AVX512 writes dst[p, 0:16] = src[0:16, p] for 16*blocks values of p. Rows of dst lie ldd bytes apart, those of src lds.")
-	dst, ldd, src, lds, blocks := gp("dst"), gp("ldd"), gp("src"), gp("lds"), gp("blocks")
-	bases, lds3 := []reg.GPVirtual{src}, GP64()
-	for i := range 3 {
-		bases = append(bases, GP64())
-		LEAQ(Mem{Base: bases[i], Index: lds, Scale: 4}, bases[i+1])
-	}
-	LEAQ(Mem{Base: lds, Index: lds, Scale: 2}, lds3)
-	Label("block")
-	var r, t, q [16]reg.VecVirtual
-	for i := range r {
-		r[i] = ZMM()
-		m := rowAt(bases, lds, lds3, i)
-		VMOVUPS(m, r[i])
+	t := newTranspose("transpose16AVX512", 16, ZMM)
+	q := t.fours(func(m Mem) {
 		m.Disp = transposeAhead
 		PREFETCHT0(m)
-	}
-	for i := 0; i < 16; i += 2 { // pairs of rows interleaved
-		t[i], t[i+1] = ZMM(), ZMM()
-		VUNPCKLPS(r[i+1], r[i], t[i])
-		VUNPCKHPS(r[i+1], r[i], t[i+1])
-	}
-	for i := 0; i < 16; i += 4 { // fours of rows interleaved
-		for j := range 2 {
-			q[i+2*j], q[i+2*j+1] = ZMM(), ZMM()
-			VSHUFPS(Imm(0x44), t[i+2+j], t[i+j], q[i+2*j])
-			VSHUFPS(Imm(0xEE), t[i+2+j], t[i+j], q[i+2*j+1])
-		}
-	}
+	})
 	var out [16]reg.VecVirtual
 	for m := range 4 { // quarter l of q[4i+m] is the column 4l+m of the rows from 4i on
 		for half, low := range []uint64{0x44, 0xEE} {
@@ -119,13 +47,86 @@ func transpose16() {
 		}
 	}
 	for _, v := range out {
-		VMOVUPS(v, Mem{Base: dst})
-		ADDQ(ldd, dst)
+		t.write(v)
 	}
-	for _, base := range bases {
-		ADDQ(Imm(64), base)
+	t.end()
+}
+
+// transpose is a loop over blocks of as many columns as there are rows: lanes of them.
+type transpose struct {
+	lanes     int
+	vector    func() reg.VecVirtual
+	dst, ldd  reg.GPVirtual
+	rows      []reg.GPVirtual // every fourth
+	lds, lds3 reg.GPVirtual   // from row to row, and over three
+	blocks    reg.GPVirtual
+}
+
+// newTranspose begins the function, and its loop.
+func newTranspose(name string, lanes int, vector func() reg.VecVirtual) transpose {
+	TEXT(name, NOSPLIT, "func(dst *float32, ldd int, src *float32, lds int, blocks int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%[1]s writes dst[p, 0:%[2]d] = src[0:%[2]d, p] for %[2]d*blocks values of p. Rows of dst lie ldd bytes apart, those of src lds.", name, lanes))
+	t := transpose{lanes, vector, gp("dst"), gp("ldd"), []reg.GPVirtual{gp("src")}, gp("lds"), GP64(), gp("blocks")}
+	for i := 4; i < lanes; i += 4 {
+		row := GP64()
+		LEAQ(Mem{Base: t.rows[len(t.rows)-1], Index: t.lds, Scale: 4}, row)
+		t.rows = append(t.rows, row)
 	}
-	DECQ(blocks)
+	LEAQ(Mem{Base: t.lds, Index: t.lds, Scale: 2}, t.lds3)
+	Label("block")
+	return t
+}
+
+// row is where the i-th row lies.
+func (t transpose) row(i int) Mem {
+	m := Mem{Base: t.rows[i/4]}
+	switch i % 4 {
+	case 1:
+		m.Index, m.Scale = t.lds, 1
+	case 2:
+		m.Index, m.Scale = t.lds, 2
+	case 3:
+		m.Index, m.Scale = t.lds3, 1
+	}
+	return m
+}
+
+// fours reads a block's rows, with whatever else is to be done where one lies, and interleaves them by four.
+func (t transpose) fours(also func(row Mem)) []reg.VecVirtual {
+	r, pairs, fours := make([]reg.VecVirtual, t.lanes), make([]reg.VecVirtual, t.lanes), make([]reg.VecVirtual, t.lanes)
+	for i := range r {
+		r[i] = t.vector()
+		VMOVUPS(t.row(i), r[i])
+		also(t.row(i))
+	}
+	for i := 0; i < t.lanes; i += 2 {
+		pairs[i], pairs[i+1] = t.vector(), t.vector()
+		VUNPCKLPS(r[i+1], r[i], pairs[i])
+		VUNPCKHPS(r[i+1], r[i], pairs[i+1])
+	}
+	for i := 0; i < t.lanes; i += 4 {
+		for j := range 2 {
+			fours[i+2*j], fours[i+2*j+1] = t.vector(), t.vector()
+			VSHUFPS(Imm(0x44), pairs[i+2+j], pairs[i+j], fours[i+2*j])
+			VSHUFPS(Imm(0xEE), pairs[i+2+j], pairs[i+j], fours[i+2*j+1])
+		}
+	}
+	return fours
+}
+
+// write writes the next row of dst.
+func (t transpose) write(v reg.VecVirtual) {
+	VMOVUPS(v, Mem{Base: t.dst})
+	ADDQ(t.ldd, t.dst)
+}
+
+// end goes on to the next block, or ends the function.
+func (t transpose) end() {
+	for _, row := range t.rows {
+		ADDQ(Imm(uint64(4*t.lanes)), row)
+	}
+	DECQ(t.blocks)
 	JNZ(LabelRef("block"))
 	VZEROUPPER()
 	RET()
