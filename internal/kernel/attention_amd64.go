@@ -137,10 +137,30 @@ func attnSoftmaxBackwardBF16(p *float32, dsRows *float32, dsPairs *float32, stri
 //go:noescape
 func attnScaleLanes(c *float32, scale *float32, rows int)
 
-// attnTranspose computes dst[cols][rows] = (src[rows][cols]·scale[cols])ᵀ with rows and cols multiples of 8 and strides in bytes; −0 becomes +0.
+// attnGatherAVX2 copies values of queries to dst, whose rows lie pad bytes apart, unless it is nil, and times scale to dstT[cols][lanes]. The values of lane i lie rows[i]·stride and heads[i]·width bytes from src. Lanes, and the columns of a block, are as many as a register has.
 //
 //go:noescape
-func attnTranspose(dst *float32, src *float32, scale *float32, rows int, cols int, dstStride int, srcStride int)
+func attnGatherAVX2(dst *float32, dstT *float32, src *float32, rows *int, heads *int, stride int, width int, pad int, lanes int, blocks int, scale float32)
+
+// attnScatterAVX2 copies srcT[cols][lanes], times the scale of their lane, to the first queries, of which there are some: those of lane i lie rows[i]·stride and heads[i]·width bytes from dst. The columns of a block are as many as a register has lanes.
+//
+//go:noescape
+func attnScatterAVX2(dst *float32, srcT *float32, scale *float32, rows *int, heads *int, stride int, width int, queries int, lanes int, blocks int)
+
+// attnGatherAVX512 copies values of queries to dst, whose rows lie pad bytes apart, unless it is nil, and times scale to dstT[cols][lanes]. The values of lane i lie rows[i]·stride and heads[i]·width bytes from src. Lanes, and the columns of a block, are as many as a register has.
+//
+//go:noescape
+func attnGatherAVX512(dst *float32, dstT *float32, src *float32, rows *int, heads *int, stride int, width int, pad int, lanes int, blocks int, scale float32)
+
+// attnScatterAVX512 copies srcT[cols][lanes], times the scale of their lane, to the first queries, of which there are some: those of lane i lie rows[i]·stride and heads[i]·width bytes from dst. The columns of a block are as many as a register has lanes.
+//
+//go:noescape
+func attnScatterAVX512(dst *float32, srcT *float32, scale *float32, rows *int, heads *int, stride int, width int, queries int, lanes int, blocks int)
+
+// attnSums computes lse = ln(2^m·l) and inverse = 1/l of so many lanes, a multiple of 8, with l above 0.
+//
+//go:noescape
+func attnSums(lse *float32, inverse *float32, m *float32, l *float32, lanes int)
 
 // attnAddScaled computes y[n] += x·scale.
 //

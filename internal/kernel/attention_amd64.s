@@ -11123,109 +11123,1092 @@ done512:
 	VZEROUPPER
 	RET
 
-// func attnTranspose(dst *float32, src *float32, scale *float32, rows int, cols int, dstStride int, srcStride int)
-// Requires: AVX, FMA3
-TEXT ·attnTranspose(SB), NOSPLIT, $0-56
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ rows+24(FP), DX
-	CMPQ DX, $0x08
-	JLT  done514
+// func attnGatherAVX2(dst *float32, dstT *float32, src *float32, rows *int, heads *int, stride int, width int, pad int, lanes int, blocks int, scale float32)
+// Requires: AVX
+TEXT ·attnGatherAVX2(SB), NOSPLIT, $0-84
+	MOVQ         dst+0(FP), AX
+	MOVQ         dstT+8(FP), CX
+	MOVQ         src+16(FP), DX
+	MOVQ         rows+24(FP), BX
+	MOVQ         heads+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         width+48(FP), R8
+	MOVQ         lanes+64(FP), R9
+	MOVQ         R9, R10
+	MOVQ         R9, R12
+	SHLQ         $0x02, R12
+	VBROADCASTSS scale+80(FP), Y0
+	CMPQ         R10, $0x08
+	JLT          done514
 
 loop513:
-	MOVQ CX, BX
-	MOVQ AX, SI
-	MOVQ scale+16(FP), R8
-	MOVQ cols+32(FP), R9
-	CMPQ R9, $0x08
+	MOVQ CX, R14
+	XORQ R11, R11
+	MOVQ blocks+72(FP), R13
+	CMPQ R13, $0x01
 	JLT  done516
 
 loop515:
-	VMOVUPS     (R8), Y8
-	VXORPS      Y9, Y9, Y9
-	MOVQ        BX, DI
-	VMOVUPS     (DI), Y0
-	VFMADD213PS Y9, Y8, Y0
-	ADDQ        srcStride+48(FP), DI
-	VMOVUPS     (DI), Y1
-	VFMADD213PS Y9, Y8, Y1
-	ADDQ        srcStride+48(FP), DI
-	VMOVUPS     (DI), Y2
-	VFMADD213PS Y9, Y8, Y2
-	ADDQ        srcStride+48(FP), DI
-	VMOVUPS     (DI), Y3
-	VFMADD213PS Y9, Y8, Y3
-	ADDQ        srcStride+48(FP), DI
-	VMOVUPS     (DI), Y4
-	VFMADD213PS Y9, Y8, Y4
-	ADDQ        srcStride+48(FP), DI
-	VMOVUPS     (DI), Y5
-	VFMADD213PS Y9, Y8, Y5
-	ADDQ        srcStride+48(FP), DI
-	VMOVUPS     (DI), Y6
-	VFMADD213PS Y9, Y8, Y6
-	ADDQ        srcStride+48(FP), DI
-	VMOVUPS     (DI), Y7
-	VFMADD213PS Y9, Y8, Y7
-	ADDQ        srcStride+48(FP), DI
-	VUNPCKLPS   Y1, Y0, Y8
-	VUNPCKHPS   Y1, Y0, Y9
-	VUNPCKLPS   Y3, Y2, Y10
-	VUNPCKHPS   Y3, Y2, Y11
-	VUNPCKLPS   Y5, Y4, Y12
-	VUNPCKHPS   Y5, Y4, Y13
-	VUNPCKLPS   Y7, Y6, Y14
-	VUNPCKHPS   Y7, Y6, Y15
-	VSHUFPS     $0x44, Y10, Y8, Y0
-	VSHUFPS     $0xee, Y10, Y8, Y1
-	VSHUFPS     $0x44, Y11, Y9, Y2
-	VSHUFPS     $0xee, Y11, Y9, Y3
-	VSHUFPS     $0x44, Y14, Y12, Y4
-	VSHUFPS     $0xee, Y14, Y12, Y5
-	VSHUFPS     $0x44, Y15, Y13, Y6
-	VSHUFPS     $0xee, Y15, Y13, Y7
-	VPERM2F128  $0x20, Y4, Y0, Y8
-	VPERM2F128  $0x31, Y4, Y0, Y12
-	VPERM2F128  $0x20, Y5, Y1, Y9
-	VPERM2F128  $0x31, Y5, Y1, Y13
-	VPERM2F128  $0x20, Y6, Y2, Y10
-	VPERM2F128  $0x31, Y6, Y2, Y14
-	VPERM2F128  $0x20, Y7, Y3, Y11
-	VPERM2F128  $0x31, Y7, Y3, Y15
-	VMOVUPS     Y8, (SI)
-	ADDQ        dstStride+40(FP), SI
-	VMOVUPS     Y9, (SI)
-	ADDQ        dstStride+40(FP), SI
-	VMOVUPS     Y10, (SI)
-	ADDQ        dstStride+40(FP), SI
-	VMOVUPS     Y11, (SI)
-	ADDQ        dstStride+40(FP), SI
-	VMOVUPS     Y12, (SI)
-	ADDQ        dstStride+40(FP), SI
-	VMOVUPS     Y13, (SI)
-	ADDQ        dstStride+40(FP), SI
-	VMOVUPS     Y14, (SI)
-	ADDQ        dstStride+40(FP), SI
-	VMOVUPS     Y15, (SI)
-	ADDQ        dstStride+40(FP), SI
-	ADDQ        $0x20, BX
-	ADDQ        $0x20, R8
-	SUBQ        $0x08, R9
-	CMPQ        R9, $0x08
-	JGE         loop515
+	MOVQ    (BX), R9
+	IMULQ   DI, R9
+	MOVQ    (SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Y1
+	MOVQ    8(BX), R9
+	IMULQ   DI, R9
+	MOVQ    8(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Y2
+	MOVQ    16(BX), R9
+	IMULQ   DI, R9
+	MOVQ    16(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Y3
+	MOVQ    24(BX), R9
+	IMULQ   DI, R9
+	MOVQ    24(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Y4
+	MOVQ    32(BX), R9
+	IMULQ   DI, R9
+	MOVQ    32(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Y5
+	MOVQ    40(BX), R9
+	IMULQ   DI, R9
+	MOVQ    40(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Y6
+	MOVQ    48(BX), R9
+	IMULQ   DI, R9
+	MOVQ    48(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Y7
+	MOVQ    56(BX), R9
+	IMULQ   DI, R9
+	MOVQ    56(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Y8
+	TESTQ   AX, AX
+	JEQ     transpose517
+	MOVQ    AX, R9
+	VMOVUPS Y1, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Y2, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Y3, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Y4, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Y5, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Y6, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Y7, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Y8, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+
+transpose517:
+	VUNPCKLPS  Y2, Y1, Y9
+	VUNPCKHPS  Y2, Y1, Y1
+	VUNPCKLPS  Y4, Y3, Y2
+	VUNPCKHPS  Y4, Y3, Y3
+	VUNPCKLPS  Y6, Y5, Y4
+	VUNPCKHPS  Y6, Y5, Y5
+	VUNPCKLPS  Y8, Y7, Y6
+	VUNPCKHPS  Y8, Y7, Y7
+	VSHUFPS    $0x44, Y2, Y9, Y8
+	VSHUFPS    $0xee, Y2, Y9, Y2
+	VSHUFPS    $0x44, Y3, Y1, Y9
+	VSHUFPS    $0xee, Y3, Y1, Y1
+	VSHUFPS    $0x44, Y6, Y4, Y3
+	VSHUFPS    $0xee, Y6, Y4, Y4
+	VSHUFPS    $0x44, Y7, Y5, Y6
+	VSHUFPS    $0xee, Y7, Y5, Y5
+	VPERM2F128 $0x20, Y3, Y8, Y7
+	VMULPS     Y0, Y7, Y7
+	VMOVUPS    Y7, (R14)
+	ADDQ       R12, R14
+	VPERM2F128 $0x20, Y4, Y2, Y7
+	VMULPS     Y0, Y7, Y7
+	VMOVUPS    Y7, (R14)
+	ADDQ       R12, R14
+	VPERM2F128 $0x20, Y6, Y9, Y7
+	VMULPS     Y0, Y7, Y7
+	VMOVUPS    Y7, (R14)
+	ADDQ       R12, R14
+	VPERM2F128 $0x20, Y5, Y1, Y7
+	VMULPS     Y0, Y7, Y7
+	VMOVUPS    Y7, (R14)
+	ADDQ       R12, R14
+	VPERM2F128 $0x31, Y3, Y8, Y3
+	VMULPS     Y0, Y3, Y3
+	VMOVUPS    Y3, (R14)
+	ADDQ       R12, R14
+	VPERM2F128 $0x31, Y4, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VMOVUPS    Y2, (R14)
+	ADDQ       R12, R14
+	VPERM2F128 $0x31, Y6, Y9, Y2
+	VMULPS     Y0, Y2, Y2
+	VMOVUPS    Y2, (R14)
+	ADDQ       R12, R14
+	VPERM2F128 $0x31, Y5, Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	VMOVUPS    Y1, (R14)
+	ADDQ       R12, R14
+	ADDQ       $0x00000020, R11
+	SUBQ       $0x01, R13
+	CMPQ       R13, $0x01
+	JGE        loop515
 
 done516:
-	MOVQ srcStride+48(FP), DI
-	SHLQ $0x03, DI
-	ADDQ DI, CX
-	ADDQ $0x20, AX
-	SUBQ $0x08, DX
-	CMPQ DX, $0x08
+	ADDQ   $0x00000040, BX
+	ADDQ   $0x00000040, SI
+	ADDQ   $0x00000020, CX
+	TESTQ  AX, AX
+	JEQ    nowhere518
+	MOVQ   pad+56(FP), R9
+	IMUL3Q $0x00000008, R9, R9
+	ADDQ   R9, AX
+
+nowhere518:
+	SUBQ $0x08, R10
+	CMPQ R10, $0x08
 	JGE  loop513
 
 done514:
 	VZEROUPPER
 	RET
+
+// func attnScatterAVX2(dst *float32, srcT *float32, scale *float32, rows *int, heads *int, stride int, width int, queries int, lanes int, blocks int)
+// Requires: AVX
+TEXT ·attnScatterAVX2(SB), NOSPLIT, $0-80
+	MOVQ dst+0(FP), AX
+	MOVQ srcT+8(FP), CX
+	MOVQ scale+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ heads+32(FP), SI
+	MOVQ stride+40(FP), DI
+	MOVQ width+48(FP), R8
+	MOVQ queries+56(FP), R9
+	MOVQ lanes+64(FP), R10
+	SHLQ $0x02, R10
+
+group519:
+	VMOVUPS (DX), Y0
+	MOVQ    CX, R14
+	XORQ    R12, R12
+	MOVQ    blocks+72(FP), R13
+	CMPQ    R13, $0x01
+	JLT     done521
+
+loop520:
+	VMULPS     (R14), Y0, Y1
+	ADDQ       R10, R14
+	VMULPS     (R14), Y0, Y2
+	ADDQ       R10, R14
+	VMULPS     (R14), Y0, Y3
+	ADDQ       R10, R14
+	VMULPS     (R14), Y0, Y4
+	ADDQ       R10, R14
+	VMULPS     (R14), Y0, Y5
+	ADDQ       R10, R14
+	VMULPS     (R14), Y0, Y6
+	ADDQ       R10, R14
+	VMULPS     (R14), Y0, Y7
+	ADDQ       R10, R14
+	VMULPS     (R14), Y0, Y8
+	ADDQ       R10, R14
+	VUNPCKLPS  Y2, Y1, Y9
+	VUNPCKHPS  Y2, Y1, Y1
+	VUNPCKLPS  Y4, Y3, Y2
+	VUNPCKHPS  Y4, Y3, Y3
+	VUNPCKLPS  Y6, Y5, Y4
+	VUNPCKHPS  Y6, Y5, Y5
+	VUNPCKLPS  Y8, Y7, Y6
+	VUNPCKHPS  Y8, Y7, Y7
+	VSHUFPS    $0x44, Y2, Y9, Y8
+	VSHUFPS    $0xee, Y2, Y9, Y2
+	VSHUFPS    $0x44, Y3, Y1, Y9
+	VSHUFPS    $0xee, Y3, Y1, Y1
+	VSHUFPS    $0x44, Y6, Y4, Y3
+	VSHUFPS    $0xee, Y6, Y4, Y4
+	VSHUFPS    $0x44, Y7, Y5, Y6
+	VSHUFPS    $0xee, Y7, Y5, Y5
+	VPERM2F128 $0x20, Y3, Y8, Y7
+	MOVQ       (BX), R11
+	IMULQ      DI, R11
+	MOVQ       (SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Y7, (AX)(R11*1)
+	VPERM2F128 $0x20, Y4, Y2, Y7
+	CMPQ       R9, $0x01
+	JLE        stored522
+	MOVQ       8(BX), R11
+	IMULQ      DI, R11
+	MOVQ       8(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Y7, (AX)(R11*1)
+	VPERM2F128 $0x20, Y6, Y9, Y7
+	CMPQ       R9, $0x02
+	JLE        stored522
+	MOVQ       16(BX), R11
+	IMULQ      DI, R11
+	MOVQ       16(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Y7, (AX)(R11*1)
+	VPERM2F128 $0x20, Y5, Y1, Y7
+	CMPQ       R9, $0x03
+	JLE        stored522
+	MOVQ       24(BX), R11
+	IMULQ      DI, R11
+	MOVQ       24(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Y7, (AX)(R11*1)
+	VPERM2F128 $0x31, Y3, Y8, Y3
+	CMPQ       R9, $0x04
+	JLE        stored522
+	MOVQ       32(BX), R11
+	IMULQ      DI, R11
+	MOVQ       32(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Y3, (AX)(R11*1)
+	VPERM2F128 $0x31, Y4, Y2, Y2
+	CMPQ       R9, $0x05
+	JLE        stored522
+	MOVQ       40(BX), R11
+	IMULQ      DI, R11
+	MOVQ       40(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Y2, (AX)(R11*1)
+	VPERM2F128 $0x31, Y6, Y9, Y2
+	CMPQ       R9, $0x06
+	JLE        stored522
+	MOVQ       48(BX), R11
+	IMULQ      DI, R11
+	MOVQ       48(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Y2, (AX)(R11*1)
+	VPERM2F128 $0x31, Y5, Y1, Y1
+	CMPQ       R9, $0x07
+	JLE        stored522
+	MOVQ       56(BX), R11
+	IMULQ      DI, R11
+	MOVQ       56(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Y1, (AX)(R11*1)
+
+stored522:
+	ADDQ $0x00000020, R12
+	SUBQ $0x01, R13
+	CMPQ R13, $0x01
+	JGE  loop520
+
+done521:
+	ADDQ $0x00000040, BX
+	ADDQ $0x00000040, SI
+	ADDQ $0x00000020, CX
+	ADDQ $0x00000020, DX
+	SUBQ $0x08, R9
+	JG   group519
+	VZEROUPPER
+	RET
+
+// func attnGatherAVX512(dst *float32, dstT *float32, src *float32, rows *int, heads *int, stride int, width int, pad int, lanes int, blocks int, scale float32)
+// Requires: AVX, AVX512F
+TEXT ·attnGatherAVX512(SB), NOSPLIT, $0-84
+	MOVQ         dst+0(FP), AX
+	MOVQ         dstT+8(FP), CX
+	MOVQ         src+16(FP), DX
+	MOVQ         rows+24(FP), BX
+	MOVQ         heads+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	MOVQ         width+48(FP), R8
+	MOVQ         lanes+64(FP), R9
+	MOVQ         R9, R10
+	MOVQ         R9, R12
+	SHLQ         $0x02, R12
+	VBROADCASTSS scale+80(FP), Z0
+	CMPQ         R10, $0x10
+	JLT          done524
+
+loop523:
+	MOVQ CX, R14
+	XORQ R11, R11
+	MOVQ blocks+72(FP), R13
+	CMPQ R13, $0x01
+	JLT  done526
+
+loop525:
+	MOVQ    (BX), R9
+	IMULQ   DI, R9
+	MOVQ    (SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z1
+	MOVQ    8(BX), R9
+	IMULQ   DI, R9
+	MOVQ    8(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z2
+	MOVQ    16(BX), R9
+	IMULQ   DI, R9
+	MOVQ    16(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z3
+	MOVQ    24(BX), R9
+	IMULQ   DI, R9
+	MOVQ    24(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z4
+	MOVQ    32(BX), R9
+	IMULQ   DI, R9
+	MOVQ    32(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z5
+	MOVQ    40(BX), R9
+	IMULQ   DI, R9
+	MOVQ    40(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z6
+	MOVQ    48(BX), R9
+	IMULQ   DI, R9
+	MOVQ    48(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z7
+	MOVQ    56(BX), R9
+	IMULQ   DI, R9
+	MOVQ    56(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z8
+	MOVQ    64(BX), R9
+	IMULQ   DI, R9
+	MOVQ    64(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z9
+	MOVQ    72(BX), R9
+	IMULQ   DI, R9
+	MOVQ    72(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z10
+	MOVQ    80(BX), R9
+	IMULQ   DI, R9
+	MOVQ    80(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z11
+	MOVQ    88(BX), R9
+	IMULQ   DI, R9
+	MOVQ    88(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z12
+	MOVQ    96(BX), R9
+	IMULQ   DI, R9
+	MOVQ    96(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z13
+	MOVQ    104(BX), R9
+	IMULQ   DI, R9
+	MOVQ    104(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z14
+	MOVQ    112(BX), R9
+	IMULQ   DI, R9
+	MOVQ    112(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z15
+	MOVQ    120(BX), R9
+	IMULQ   DI, R9
+	MOVQ    120(SI), R15
+	IMULQ   R8, R15
+	ADDQ    R15, R9
+	ADDQ    R11, R9
+	VMOVUPS (DX)(R9*1), Z16
+	TESTQ   AX, AX
+	JEQ     transpose527
+	MOVQ    AX, R9
+	VMOVUPS Z1, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z2, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z3, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z4, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z5, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z6, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z7, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z8, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z9, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z10, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z11, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z12, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z13, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z14, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z15, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+	VMOVUPS Z16, (R9)(R11*1)
+	ADDQ    pad+56(FP), R9
+
+transpose527:
+	VUNPCKLPS  Z2, Z1, Z17
+	VUNPCKHPS  Z2, Z1, Z1
+	VUNPCKLPS  Z4, Z3, Z2
+	VUNPCKHPS  Z4, Z3, Z3
+	VUNPCKLPS  Z6, Z5, Z4
+	VUNPCKHPS  Z6, Z5, Z5
+	VUNPCKLPS  Z8, Z7, Z6
+	VUNPCKHPS  Z8, Z7, Z7
+	VUNPCKLPS  Z10, Z9, Z8
+	VUNPCKHPS  Z10, Z9, Z9
+	VUNPCKLPS  Z12, Z11, Z10
+	VUNPCKHPS  Z12, Z11, Z11
+	VUNPCKLPS  Z14, Z13, Z12
+	VUNPCKHPS  Z14, Z13, Z13
+	VUNPCKLPS  Z16, Z15, Z14
+	VUNPCKHPS  Z16, Z15, Z15
+	VSHUFPS    $0x44, Z2, Z17, Z16
+	VSHUFPS    $0xee, Z2, Z17, Z2
+	VSHUFPS    $0x44, Z3, Z1, Z17
+	VSHUFPS    $0xee, Z3, Z1, Z1
+	VSHUFPS    $0x44, Z6, Z4, Z3
+	VSHUFPS    $0xee, Z6, Z4, Z4
+	VSHUFPS    $0x44, Z7, Z5, Z6
+	VSHUFPS    $0xee, Z7, Z5, Z5
+	VSHUFPS    $0x44, Z10, Z8, Z7
+	VSHUFPS    $0xee, Z10, Z8, Z8
+	VSHUFPS    $0x44, Z11, Z9, Z10
+	VSHUFPS    $0xee, Z11, Z9, Z9
+	VSHUFPS    $0x44, Z14, Z12, Z11
+	VSHUFPS    $0xee, Z14, Z12, Z12
+	VSHUFPS    $0x44, Z15, Z13, Z14
+	VSHUFPS    $0xee, Z15, Z13, Z13
+	VSHUFF32X4 $0x44, Z3, Z16, Z15
+	VSHUFF32X4 $0x44, Z11, Z7, Z18
+	VSHUFF32X4 $0x88, Z18, Z15, Z19
+	VSHUFF32X4 $0xdd, Z18, Z15, Z15
+	VSHUFF32X4 $0xee, Z3, Z16, Z3
+	VSHUFF32X4 $0xee, Z11, Z7, Z7
+	VSHUFF32X4 $0x88, Z7, Z3, Z11
+	VSHUFF32X4 $0xdd, Z7, Z3, Z3
+	VSHUFF32X4 $0x44, Z4, Z2, Z7
+	VSHUFF32X4 $0x44, Z12, Z8, Z16
+	VSHUFF32X4 $0x88, Z16, Z7, Z18
+	VSHUFF32X4 $0xdd, Z16, Z7, Z7
+	VSHUFF32X4 $0xee, Z4, Z2, Z2
+	VSHUFF32X4 $0xee, Z12, Z8, Z4
+	VSHUFF32X4 $0x88, Z4, Z2, Z8
+	VSHUFF32X4 $0xdd, Z4, Z2, Z2
+	VSHUFF32X4 $0x44, Z6, Z17, Z4
+	VSHUFF32X4 $0x44, Z14, Z10, Z12
+	VSHUFF32X4 $0x88, Z12, Z4, Z16
+	VSHUFF32X4 $0xdd, Z12, Z4, Z4
+	VSHUFF32X4 $0xee, Z6, Z17, Z6
+	VSHUFF32X4 $0xee, Z14, Z10, Z10
+	VSHUFF32X4 $0x88, Z10, Z6, Z12
+	VSHUFF32X4 $0xdd, Z10, Z6, Z6
+	VSHUFF32X4 $0x44, Z5, Z1, Z10
+	VSHUFF32X4 $0x44, Z13, Z9, Z14
+	VSHUFF32X4 $0x88, Z14, Z10, Z17
+	VSHUFF32X4 $0xdd, Z14, Z10, Z10
+	VSHUFF32X4 $0xee, Z5, Z1, Z1
+	VSHUFF32X4 $0xee, Z13, Z9, Z5
+	VSHUFF32X4 $0x88, Z5, Z1, Z9
+	VSHUFF32X4 $0xdd, Z5, Z1, Z1
+	VMULPS     Z0, Z19, Z19
+	VMOVUPS    Z19, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z18, Z18
+	VMOVUPS    Z18, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z16, Z16
+	VMOVUPS    Z16, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z17, Z17
+	VMOVUPS    Z17, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z15, Z15
+	VMOVUPS    Z15, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z7, Z7
+	VMOVUPS    Z7, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z4, Z4
+	VMOVUPS    Z4, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z10, Z10
+	VMOVUPS    Z10, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z11, Z11
+	VMOVUPS    Z11, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z8, Z8
+	VMOVUPS    Z8, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z12, Z12
+	VMOVUPS    Z12, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z9, Z9
+	VMOVUPS    Z9, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z3, Z3
+	VMOVUPS    Z3, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z2, Z2
+	VMOVUPS    Z2, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z6, Z6
+	VMOVUPS    Z6, (R14)
+	ADDQ       R12, R14
+	VMULPS     Z0, Z1, Z1
+	VMOVUPS    Z1, (R14)
+	ADDQ       R12, R14
+	ADDQ       $0x00000040, R11
+	SUBQ       $0x01, R13
+	CMPQ       R13, $0x01
+	JGE        loop525
+
+done526:
+	ADDQ   $0x00000080, BX
+	ADDQ   $0x00000080, SI
+	ADDQ   $0x00000040, CX
+	TESTQ  AX, AX
+	JEQ    nowhere528
+	MOVQ   pad+56(FP), R9
+	IMUL3Q $0x00000010, R9, R9
+	ADDQ   R9, AX
+
+nowhere528:
+	SUBQ $0x10, R10
+	CMPQ R10, $0x10
+	JGE  loop523
+
+done524:
+	VZEROUPPER
+	RET
+
+// func attnScatterAVX512(dst *float32, srcT *float32, scale *float32, rows *int, heads *int, stride int, width int, queries int, lanes int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·attnScatterAVX512(SB), NOSPLIT, $0-80
+	MOVQ dst+0(FP), AX
+	MOVQ srcT+8(FP), CX
+	MOVQ scale+16(FP), DX
+	MOVQ rows+24(FP), BX
+	MOVQ heads+32(FP), SI
+	MOVQ stride+40(FP), DI
+	MOVQ width+48(FP), R8
+	MOVQ queries+56(FP), R9
+	MOVQ lanes+64(FP), R10
+	SHLQ $0x02, R10
+
+group529:
+	VMOVUPS (DX), Z0
+	MOVQ    CX, R14
+	XORQ    R12, R12
+	MOVQ    blocks+72(FP), R13
+	CMPQ    R13, $0x01
+	JLT     done531
+
+loop530:
+	VMULPS     (R14), Z0, Z1
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z2
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z3
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z4
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z5
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z6
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z7
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z8
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z9
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z10
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z11
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z12
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z13
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z14
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z15
+	ADDQ       R10, R14
+	VMULPS     (R14), Z0, Z16
+	ADDQ       R10, R14
+	VUNPCKLPS  Z2, Z1, Z17
+	VUNPCKHPS  Z2, Z1, Z1
+	VUNPCKLPS  Z4, Z3, Z2
+	VUNPCKHPS  Z4, Z3, Z3
+	VUNPCKLPS  Z6, Z5, Z4
+	VUNPCKHPS  Z6, Z5, Z5
+	VUNPCKLPS  Z8, Z7, Z6
+	VUNPCKHPS  Z8, Z7, Z7
+	VUNPCKLPS  Z10, Z9, Z8
+	VUNPCKHPS  Z10, Z9, Z9
+	VUNPCKLPS  Z12, Z11, Z10
+	VUNPCKHPS  Z12, Z11, Z11
+	VUNPCKLPS  Z14, Z13, Z12
+	VUNPCKHPS  Z14, Z13, Z13
+	VUNPCKLPS  Z16, Z15, Z14
+	VUNPCKHPS  Z16, Z15, Z15
+	VSHUFPS    $0x44, Z2, Z17, Z16
+	VSHUFPS    $0xee, Z2, Z17, Z2
+	VSHUFPS    $0x44, Z3, Z1, Z17
+	VSHUFPS    $0xee, Z3, Z1, Z1
+	VSHUFPS    $0x44, Z6, Z4, Z3
+	VSHUFPS    $0xee, Z6, Z4, Z4
+	VSHUFPS    $0x44, Z7, Z5, Z6
+	VSHUFPS    $0xee, Z7, Z5, Z5
+	VSHUFPS    $0x44, Z10, Z8, Z7
+	VSHUFPS    $0xee, Z10, Z8, Z8
+	VSHUFPS    $0x44, Z11, Z9, Z10
+	VSHUFPS    $0xee, Z11, Z9, Z9
+	VSHUFPS    $0x44, Z14, Z12, Z11
+	VSHUFPS    $0xee, Z14, Z12, Z12
+	VSHUFPS    $0x44, Z15, Z13, Z14
+	VSHUFPS    $0xee, Z15, Z13, Z13
+	VSHUFF32X4 $0x44, Z3, Z16, Z15
+	VSHUFF32X4 $0x44, Z11, Z7, Z18
+	VSHUFF32X4 $0x88, Z18, Z15, Z19
+	VSHUFF32X4 $0xdd, Z18, Z15, Z15
+	VSHUFF32X4 $0xee, Z3, Z16, Z3
+	VSHUFF32X4 $0xee, Z11, Z7, Z7
+	VSHUFF32X4 $0x88, Z7, Z3, Z11
+	VSHUFF32X4 $0xdd, Z7, Z3, Z3
+	VSHUFF32X4 $0x44, Z4, Z2, Z7
+	VSHUFF32X4 $0x44, Z12, Z8, Z16
+	VSHUFF32X4 $0x88, Z16, Z7, Z18
+	VSHUFF32X4 $0xdd, Z16, Z7, Z7
+	VSHUFF32X4 $0xee, Z4, Z2, Z2
+	VSHUFF32X4 $0xee, Z12, Z8, Z4
+	VSHUFF32X4 $0x88, Z4, Z2, Z8
+	VSHUFF32X4 $0xdd, Z4, Z2, Z2
+	VSHUFF32X4 $0x44, Z6, Z17, Z4
+	VSHUFF32X4 $0x44, Z14, Z10, Z12
+	VSHUFF32X4 $0x88, Z12, Z4, Z16
+	VSHUFF32X4 $0xdd, Z12, Z4, Z4
+	VSHUFF32X4 $0xee, Z6, Z17, Z6
+	VSHUFF32X4 $0xee, Z14, Z10, Z10
+	VSHUFF32X4 $0x88, Z10, Z6, Z12
+	VSHUFF32X4 $0xdd, Z10, Z6, Z6
+	VSHUFF32X4 $0x44, Z5, Z1, Z10
+	VSHUFF32X4 $0x44, Z13, Z9, Z14
+	VSHUFF32X4 $0x88, Z14, Z10, Z17
+	VSHUFF32X4 $0xdd, Z14, Z10, Z10
+	VSHUFF32X4 $0xee, Z5, Z1, Z1
+	VSHUFF32X4 $0xee, Z13, Z9, Z5
+	VSHUFF32X4 $0x88, Z5, Z1, Z9
+	VSHUFF32X4 $0xdd, Z5, Z1, Z1
+	MOVQ       (BX), R11
+	IMULQ      DI, R11
+	MOVQ       (SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z19, (AX)(R11*1)
+	CMPQ       R9, $0x01
+	JLE        stored532
+	MOVQ       8(BX), R11
+	IMULQ      DI, R11
+	MOVQ       8(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z18, (AX)(R11*1)
+	CMPQ       R9, $0x02
+	JLE        stored532
+	MOVQ       16(BX), R11
+	IMULQ      DI, R11
+	MOVQ       16(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z16, (AX)(R11*1)
+	CMPQ       R9, $0x03
+	JLE        stored532
+	MOVQ       24(BX), R11
+	IMULQ      DI, R11
+	MOVQ       24(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z17, (AX)(R11*1)
+	CMPQ       R9, $0x04
+	JLE        stored532
+	MOVQ       32(BX), R11
+	IMULQ      DI, R11
+	MOVQ       32(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z15, (AX)(R11*1)
+	CMPQ       R9, $0x05
+	JLE        stored532
+	MOVQ       40(BX), R11
+	IMULQ      DI, R11
+	MOVQ       40(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z7, (AX)(R11*1)
+	CMPQ       R9, $0x06
+	JLE        stored532
+	MOVQ       48(BX), R11
+	IMULQ      DI, R11
+	MOVQ       48(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z4, (AX)(R11*1)
+	CMPQ       R9, $0x07
+	JLE        stored532
+	MOVQ       56(BX), R11
+	IMULQ      DI, R11
+	MOVQ       56(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z10, (AX)(R11*1)
+	CMPQ       R9, $0x08
+	JLE        stored532
+	MOVQ       64(BX), R11
+	IMULQ      DI, R11
+	MOVQ       64(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z11, (AX)(R11*1)
+	CMPQ       R9, $0x09
+	JLE        stored532
+	MOVQ       72(BX), R11
+	IMULQ      DI, R11
+	MOVQ       72(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z8, (AX)(R11*1)
+	CMPQ       R9, $0x0a
+	JLE        stored532
+	MOVQ       80(BX), R11
+	IMULQ      DI, R11
+	MOVQ       80(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z12, (AX)(R11*1)
+	CMPQ       R9, $0x0b
+	JLE        stored532
+	MOVQ       88(BX), R11
+	IMULQ      DI, R11
+	MOVQ       88(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z9, (AX)(R11*1)
+	CMPQ       R9, $0x0c
+	JLE        stored532
+	MOVQ       96(BX), R11
+	IMULQ      DI, R11
+	MOVQ       96(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z3, (AX)(R11*1)
+	CMPQ       R9, $0x0d
+	JLE        stored532
+	MOVQ       104(BX), R11
+	IMULQ      DI, R11
+	MOVQ       104(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z2, (AX)(R11*1)
+	CMPQ       R9, $0x0e
+	JLE        stored532
+	MOVQ       112(BX), R11
+	IMULQ      DI, R11
+	MOVQ       112(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z6, (AX)(R11*1)
+	CMPQ       R9, $0x0f
+	JLE        stored532
+	MOVQ       120(BX), R11
+	IMULQ      DI, R11
+	MOVQ       120(SI), R15
+	IMULQ      R8, R15
+	ADDQ       R15, R11
+	ADDQ       R12, R11
+	VMOVUPS    Z1, (AX)(R11*1)
+
+stored532:
+	ADDQ $0x00000040, R12
+	SUBQ $0x01, R13
+	CMPQ R13, $0x01
+	JGE  loop530
+
+done531:
+	ADDQ $0x00000080, BX
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000040, CX
+	ADDQ $0x00000040, DX
+	SUBQ $0x10, R9
+	JG   group529
+	VZEROUPPER
+	RET
+
+// func attnSums(lse *float32, inverse *float32, m *float32, l *float32, lanes int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·attnSums(SB), NOSPLIT, $0-40
+	MOVQ lse+0(FP), AX
+	MOVQ inverse+8(FP), CX
+	MOVQ m+16(FP), DX
+	MOVQ l+24(FP), BX
+	MOVQ lanes+32(FP), SI
+	CMPQ SI, $0x08
+	JLT  done534
+
+loop533:
+	VMOVUPS     (BX), Y0
+	VPSUBD      c3f3504f3<>+0(SB), Y0, Y1
+	VPSRAD      $0x17, Y1, Y1
+	VPSLLD      $0x17, Y1, Y2
+	VPSUBD      Y2, Y0, Y2
+	VCVTDQ2PS   Y1, Y1
+	VADDPS      c3f800000<>+0(SB), Y2, Y3
+	VSUBPS      c3f800000<>+0(SB), Y2, Y2
+	VDIVPS      Y3, Y2, Y2
+	VMOVUPS     c3ed30bb1<>+0(SB), Y4
+	VMULPS      Y2, Y2, Y3
+	VFMADD213PS c3f13bb63<>+0(SB), Y3, Y4
+	VFMADD213PS c3f76384f<>+0(SB), Y3, Y4
+	VFMADD213PS c4038aa3b<>+0(SB), Y3, Y4
+	VFMADD213PS Y1, Y2, Y4
+	VSUBPS      Y0, Y0, Y1
+	VADDPS      Y1, Y4, Y4
+	VADDPS      (DX), Y4, Y4
+	VMULPS      c3f317218<>+0(SB), Y4, Y4
+	VMOVUPS     Y4, (AX)
+	VMOVUPS     c3f800000<>+0(SB), Y1
+	VDIVPS      Y0, Y1, Y1
+	VMOVUPS     Y1, (CX)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	SUBQ        $0x08, SI
+	CMPQ        SI, $0x08
+	JGE         loop533
+
+done534:
+	VZEROUPPER
+	RET
+
+DATA c3f3504f3<>+0(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+4(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+8(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+12(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+16(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+20(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+24(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+28(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+32(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+36(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+40(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+44(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+48(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+52(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+56(SB)/4, $0x3f3504f3
+DATA c3f3504f3<>+60(SB)/4, $0x3f3504f3
+GLOBL c3f3504f3<>(SB), RODATA|NOPTR, $64
+
+DATA c3f800000<>+0(SB)/4, $0x3f800000
+DATA c3f800000<>+4(SB)/4, $0x3f800000
+DATA c3f800000<>+8(SB)/4, $0x3f800000
+DATA c3f800000<>+12(SB)/4, $0x3f800000
+DATA c3f800000<>+16(SB)/4, $0x3f800000
+DATA c3f800000<>+20(SB)/4, $0x3f800000
+DATA c3f800000<>+24(SB)/4, $0x3f800000
+DATA c3f800000<>+28(SB)/4, $0x3f800000
+DATA c3f800000<>+32(SB)/4, $0x3f800000
+DATA c3f800000<>+36(SB)/4, $0x3f800000
+DATA c3f800000<>+40(SB)/4, $0x3f800000
+DATA c3f800000<>+44(SB)/4, $0x3f800000
+DATA c3f800000<>+48(SB)/4, $0x3f800000
+DATA c3f800000<>+52(SB)/4, $0x3f800000
+DATA c3f800000<>+56(SB)/4, $0x3f800000
+DATA c3f800000<>+60(SB)/4, $0x3f800000
+GLOBL c3f800000<>(SB), RODATA|NOPTR, $64
+
+DATA c3ed30bb1<>+0(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+4(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+8(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+12(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+16(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+20(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+24(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+28(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+32(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+36(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+40(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+44(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+48(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+52(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+56(SB)/4, $0x3ed30bb1
+DATA c3ed30bb1<>+60(SB)/4, $0x3ed30bb1
+GLOBL c3ed30bb1<>(SB), RODATA|NOPTR, $64
+
+DATA c3f13bb63<>+0(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+4(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+8(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+12(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+16(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+20(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+24(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+28(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+32(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+36(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+40(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+44(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+48(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+52(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+56(SB)/4, $0x3f13bb63
+DATA c3f13bb63<>+60(SB)/4, $0x3f13bb63
+GLOBL c3f13bb63<>(SB), RODATA|NOPTR, $64
+
+DATA c3f76384f<>+0(SB)/4, $0x3f76384f
+DATA c3f76384f<>+4(SB)/4, $0x3f76384f
+DATA c3f76384f<>+8(SB)/4, $0x3f76384f
+DATA c3f76384f<>+12(SB)/4, $0x3f76384f
+DATA c3f76384f<>+16(SB)/4, $0x3f76384f
+DATA c3f76384f<>+20(SB)/4, $0x3f76384f
+DATA c3f76384f<>+24(SB)/4, $0x3f76384f
+DATA c3f76384f<>+28(SB)/4, $0x3f76384f
+DATA c3f76384f<>+32(SB)/4, $0x3f76384f
+DATA c3f76384f<>+36(SB)/4, $0x3f76384f
+DATA c3f76384f<>+40(SB)/4, $0x3f76384f
+DATA c3f76384f<>+44(SB)/4, $0x3f76384f
+DATA c3f76384f<>+48(SB)/4, $0x3f76384f
+DATA c3f76384f<>+52(SB)/4, $0x3f76384f
+DATA c3f76384f<>+56(SB)/4, $0x3f76384f
+DATA c3f76384f<>+60(SB)/4, $0x3f76384f
+GLOBL c3f76384f<>(SB), RODATA|NOPTR, $64
+
+DATA c4038aa3b<>+0(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+4(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+8(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+12(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+16(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+20(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+24(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+28(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+32(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+36(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+40(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+44(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+48(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+52(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+56(SB)/4, $0x4038aa3b
+DATA c4038aa3b<>+60(SB)/4, $0x4038aa3b
+GLOBL c4038aa3b<>(SB), RODATA|NOPTR, $64
+
+DATA c3f317218<>+0(SB)/4, $0x3f317218
+DATA c3f317218<>+4(SB)/4, $0x3f317218
+DATA c3f317218<>+8(SB)/4, $0x3f317218
+DATA c3f317218<>+12(SB)/4, $0x3f317218
+DATA c3f317218<>+16(SB)/4, $0x3f317218
+DATA c3f317218<>+20(SB)/4, $0x3f317218
+DATA c3f317218<>+24(SB)/4, $0x3f317218
+DATA c3f317218<>+28(SB)/4, $0x3f317218
+DATA c3f317218<>+32(SB)/4, $0x3f317218
+DATA c3f317218<>+36(SB)/4, $0x3f317218
+DATA c3f317218<>+40(SB)/4, $0x3f317218
+DATA c3f317218<>+44(SB)/4, $0x3f317218
+DATA c3f317218<>+48(SB)/4, $0x3f317218
+DATA c3f317218<>+52(SB)/4, $0x3f317218
+DATA c3f317218<>+56(SB)/4, $0x3f317218
+DATA c3f317218<>+60(SB)/4, $0x3f317218
+GLOBL c3f317218<>(SB), RODATA|NOPTR, $64
 
 // func attnAddScaled(y *float32, x *float32, n int, scale float32)
 // Requires: AVX, FMA3
@@ -11235,9 +12218,9 @@ TEXT ·attnAddScaled(SB), NOSPLIT, $0-28
 	MOVQ         n+16(FP), DX
 	VBROADCASTSS scale+24(FP), Y0
 	CMPQ         DX, $0x08
-	JLT          done518
+	JLT          done536
 
-loop517:
+loop535:
 	VMOVUPS     (AX), Y1
 	VFMADD231PS (CX), Y0, Y1
 	VMOVUPS     Y1, (AX)
@@ -11245,13 +12228,13 @@ loop517:
 	ADDQ        $0x20, CX
 	SUBQ        $0x08, DX
 	CMPQ        DX, $0x08
-	JGE         loop517
+	JGE         loop535
 
-done518:
+done536:
 	CMPQ DX, $0x01
-	JLT  done520
+	JLT  done538
 
-loop519:
+loop537:
 	VMOVSS      (AX), X1
 	VFMADD231SS (CX), X0, X1
 	VMOVSS      X1, (AX)
@@ -11259,9 +12242,9 @@ loop519:
 	ADDQ        $0x04, CX
 	SUBQ        $0x01, DX
 	CMPQ        DX, $0x01
-	JGE         loop519
+	JGE         loop537
 
-done520:
+done538:
 	VZEROUPPER
 	RET
 
@@ -11272,29 +12255,29 @@ TEXT ·attnPrefetch(SB), NOSPLIT, $0-32
 	MOVQ rows+8(FP), CX
 	MOVQ stride+16(FP), DX
 	CMPQ CX, $0x01
-	JLT  done522
+	JLT  done540
 
-loop521:
+loop539:
 	MOVQ AX, BX
 	MOVQ bytes+24(FP), SI
 	ADDQ $0x0000003f, SI
 	CMPQ SI, $0x40
-	JLT  done524
+	JLT  done542
 
-loop523:
+loop541:
 	PREFETCHT1 (BX)
 	ADDQ       $0x40, BX
 	SUBQ       $0x40, SI
 	CMPQ       SI, $0x40
-	JGE        loop523
+	JGE        loop541
 
-done524:
+done542:
 	ADDQ DX, AX
 	SUBQ $0x01, CX
 	CMPQ CX, $0x01
-	JGE  loop521
+	JGE  loop539
 
-done522:
+done540:
 	VZEROUPPER
 	RET
 
@@ -11307,18 +12290,18 @@ TEXT ·attnFewScores1AVX2(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x01
-	JLT  done526
+	JLT  done544
 
-loop525:
+loop543:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	CMPQ   DI, $0x04
-	JLT    done528
+	JLT    done546
 
-loop527:
+loop545:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X2
 	VMOVUPS      (R8)(DX*1), X3
@@ -11372,18 +12355,18 @@ loop527:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop527
+	JGE          loop545
 
-done528:
+done546:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop525
+	JGE     loop543
 
-done526:
+done544:
 	VZEROUPPER
 	RET
 
@@ -11398,9 +12381,9 @@ TEXT ·attnFewAccumulate1AVX2(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), DX
 	XORQ DX, DX
 	CMPQ BX, $0x20
-	JLT  done530
+	JLT  done548
 
-loop529:
+loop547:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Y4
 	VMULPS       (AX), Y4, Y0
@@ -11411,23 +12394,23 @@ loop529:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group531:
+group549:
 	CMPQ R9, $0x00
-	JLE  grouped532
+	JLE  grouped550
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole533
+	JLE  whole551
 	MOVQ $0x00000010, R10
 
-whole533:
+whole551:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done535
+	JLT  done553
 
-loop534:
+loop552:
 	VBROADCASTSS (SI), Y4
 	VMOVUPS      (R8), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -11441,12 +12424,12 @@ loop534:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop534
+	JGE          loop552
 
-done535:
-	JMP group531
+done553:
+	JMP group549
 
-grouped532:
+grouped550:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)
@@ -11455,13 +12438,13 @@ grouped532:
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop529
+	JGE     loop547
 
-done530:
+done548:
 	CMPQ BX, $0x10
-	JLT  done537
+	JLT  done555
 
-loop536:
+loop554:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Y2
 	VMULPS       (AX), Y2, Y0
@@ -11470,23 +12453,23 @@ loop536:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group538:
+group556:
 	CMPQ R9, $0x00
-	JLE  grouped539
+	JLE  grouped557
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole540
+	JLE  whole558
 	MOVQ $0x00000010, R10
 
-whole540:
+whole558:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done542
+	JLT  done560
 
-loop541:
+loop559:
 	VBROADCASTSS (SI), Y2
 	VMOVUPS      (R8), Y3
 	VFMADD231PS  Y3, Y2, Y0
@@ -11496,21 +12479,21 @@ loop541:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop541
+	JGE          loop559
 
-done542:
-	JMP group538
+done560:
+	JMP group556
 
-grouped539:
+grouped557:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop536
+	JGE     loop554
 
-done537:
+done555:
 	VZEROUPPER
 	RET
 
@@ -11523,9 +12506,9 @@ TEXT ·attnFewScores2AVX2(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x01
-	JLT  done544
+	JLT  done562
 
-loop543:
+loop561:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
@@ -11534,9 +12517,9 @@ loop543:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	CMPQ   DI, $0x04
-	JLT    done546
+	JLT    done564
 
-loop545:
+loop563:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X4
 	VMOVUPS      (R8)(DX*1), X5
@@ -11610,9 +12593,9 @@ loop545:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop545
+	JGE          loop563
 
-done546:
+done564:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 192(AX)
 	VMOVUPS Y2, 32(AX)
@@ -11621,9 +12604,9 @@ done546:
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop543
+	JGE     loop561
 
-done544:
+done562:
 	VZEROUPPER
 	RET
 
@@ -11638,9 +12621,9 @@ TEXT ·attnFewAccumulate2AVX2(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), SI
 	XORQ SI, SI
 	CMPQ BX, $0x20
-	JLT  done548
+	JLT  done566
 
-loop547:
+loop565:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Y8
 	VMULPS       (AX), Y8, Y0
@@ -11656,23 +12639,23 @@ loop547:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group549:
+group567:
 	CMPQ R10, $0x00
-	JLE  grouped550
+	JLE  grouped568
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole551
+	JLE  whole569
 	MOVQ $0x00000010, R11
 
-whole551:
+whole569:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done553
+	JLT  done571
 
-loop552:
+loop570:
 	VBROADCASTSS (DI), Y8
 	VBROADCASTSS 192(DI), Y9
 	VMOVUPS      (R9), Y10
@@ -11691,12 +12674,12 @@ loop552:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop552
+	JGE          loop570
 
-done553:
-	JMP group549
+done571:
+	JMP group567
 
-grouped550:
+grouped568:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)
@@ -11709,13 +12692,13 @@ grouped550:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop547
+	JGE     loop565
 
-done548:
+done566:
 	CMPQ BX, $0x10
-	JLT  done555
+	JLT  done573
 
-loop554:
+loop572:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Y4
 	VMULPS       (AX), Y4, Y0
@@ -11727,23 +12710,23 @@ loop554:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group556:
+group574:
 	CMPQ R10, $0x00
-	JLE  grouped557
+	JLE  grouped575
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole558
+	JLE  whole576
 	MOVQ $0x00000010, R11
 
-whole558:
+whole576:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done560
+	JLT  done578
 
-loop559:
+loop577:
 	VBROADCASTSS (DI), Y4
 	VBROADCASTSS 192(DI), Y5
 	VMOVUPS      (R9), Y6
@@ -11756,12 +12739,12 @@ loop559:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop559
+	JGE          loop577
 
-done560:
-	JMP group556
+done578:
+	JMP group574
 
-grouped557:
+grouped575:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, (AX)(DX*1)
@@ -11770,9 +12753,9 @@ grouped557:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop554
+	JGE     loop572
 
-done555:
+done573:
 	VZEROUPPER
 	RET
 
@@ -11785,9 +12768,9 @@ TEXT ·attnFewScores3AVX2(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x01
-	JLT  done562
+	JLT  done580
 
-loop561:
+loop579:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
@@ -11798,9 +12781,9 @@ loop561:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	CMPQ   DI, $0x04
-	JLT    done564
+	JLT    done582
 
-loop563:
+loop581:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X6
 	VMOVUPS      (R8)(DX*1), X7
@@ -11890,9 +12873,9 @@ loop563:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop563
+	JGE          loop581
 
-done564:
+done582:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 192(AX)
 	VMOVUPS Y2, 384(AX)
@@ -11903,9 +12886,9 @@ done564:
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop561
+	JGE     loop579
 
-done562:
+done580:
 	VZEROUPPER
 	RET
 
@@ -11920,9 +12903,9 @@ TEXT ·attnFewAccumulate3AVX2(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), SI
 	XORQ SI, SI
 	CMPQ BX, $0x20
-	JLT  done566
+	JLT  done584
 
-loop565:
+loop583:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Y12
 	VMULPS       (AX), Y12, Y0
@@ -11943,23 +12926,23 @@ loop565:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group567:
+group585:
 	CMPQ R10, $0x00
-	JLE  grouped568
+	JLE  grouped586
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole569
+	JLE  whole587
 	MOVQ $0x00000010, R11
 
-whole569:
+whole587:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done571
+	JLT  done589
 
-loop570:
+loop588:
 	VBROADCASTSS (DI), Y12
 	VBROADCASTSS 192(DI), Y13
 	VBROADCASTSS 384(DI), Y14
@@ -11983,12 +12966,12 @@ loop570:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop570
+	JGE          loop588
 
-done571:
-	JMP group567
+done589:
+	JMP group585
 
-grouped568:
+grouped586:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)
@@ -12005,13 +12988,13 @@ grouped568:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop565
+	JGE     loop583
 
-done566:
+done584:
 	CMPQ BX, $0x10
-	JLT  done573
+	JLT  done591
 
-loop572:
+loop590:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Y6
 	VMULPS       (AX), Y6, Y0
@@ -12026,23 +13009,23 @@ loop572:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group574:
+group592:
 	CMPQ R10, $0x00
-	JLE  grouped575
+	JLE  grouped593
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole576
+	JLE  whole594
 	MOVQ $0x00000010, R11
 
-whole576:
+whole594:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done578
+	JLT  done596
 
-loop577:
+loop595:
 	VBROADCASTSS (DI), Y6
 	VBROADCASTSS 192(DI), Y7
 	VBROADCASTSS 384(DI), Y8
@@ -12058,12 +13041,12 @@ loop577:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop577
+	JGE          loop595
 
-done578:
-	JMP group574
+done596:
+	JMP group592
 
-grouped575:
+grouped593:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, (AX)(DX*1)
@@ -12074,9 +13057,9 @@ grouped575:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop572
+	JGE     loop590
 
-done573:
+done591:
 	VZEROUPPER
 	RET
 
@@ -12096,25 +13079,25 @@ TEXT ·attnFewSoftmaxAVX2(SB), NOSPLIT, $0-48
 	VMOVUPS attnConstants<>+384(SB), Y14
 	VMOVUPS attnConstants<>+448(SB), Y15
 	CMPQ    SI, $0x01
-	JLT     done580
+	JLT     done598
 
-loop579:
+loop597:
 	VBROADCASTSS (CX), Y0
 	MOVQ         AX, DI
 	MOVQ         keys+40(FP), R8
 	ADDQ         $0x0f, R8
 	ANDQ         $-16, R8
 	CMPQ         R8, $0x08
-	JLT          done582
+	JLT          done600
 
-loop581:
+loop599:
 	VMAXPS (DI), Y0, Y0
 	ADDQ   $0x20, DI
 	SUBQ   $0x08, R8
 	CMPQ   R8, $0x08
-	JGE    loop581
+	JGE    loop599
 
-done582:
+done600:
 	VEXTRACTF128 $0x01, Y0, X1
 	VMAXPS       X1, X0, X0
 	VPERMILPS    $0x4e, X0, X1
@@ -12145,9 +13128,9 @@ done582:
 	ADDQ         $0x0f, R8
 	ANDQ         $-16, R8
 	CMPQ         R8, $0x10
-	JLT          done584
+	JLT          done602
 
-loop583:
+loop601:
 	VMOVUPS     (DI), Y3
 	VSUBPS      Y0, Y3, Y3
 	VMOVUPS     32(DI), Y6
@@ -12183,13 +13166,13 @@ loop583:
 	ADDQ        $0x00000040, DI
 	SUBQ        $0x10, R8
 	CMPQ        R8, $0x10
-	JGE         loop583
+	JGE         loop601
 
-done584:
+done602:
 	CMPQ R8, $0x08
-	JLT  done586
+	JLT  done604
 
-loop585:
+loop603:
 	VMOVUPS     (DI), Y3
 	VSUBPS      Y0, Y3, Y3
 	VMAXPS      Y3, Y9, Y3
@@ -12209,15 +13192,15 @@ loop585:
 	ADDQ        $0x00000020, DI
 	SUBQ        $0x08, R8
 	CMPQ        R8, $0x08
-	JGE         loop585
+	JGE         loop603
 
-done586:
+done604:
 	MOVQ AX, DI
 	MOVQ keys+40(FP), R8
 	CMPQ R8, $0x08
-	JLT  done588
+	JLT  done606
 
-loop587:
+loop605:
 	VADDSS (DI), X2, X2
 	VADDSS 4(DI), X2, X2
 	VADDSS 8(DI), X2, X2
@@ -12229,20 +13212,20 @@ loop587:
 	ADDQ   $0x20, DI
 	SUBQ   $0x08, R8
 	CMPQ   R8, $0x08
-	JGE    loop587
+	JGE    loop605
 
-done588:
+done606:
 	CMPQ R8, $0x01
-	JLT  done590
+	JLT  done608
 
-loop589:
+loop607:
 	VADDSS (DI), X2, X2
 	ADDQ   $0x04, DI
 	SUBQ   $0x01, R8
 	CMPQ   R8, $0x01
-	JGE    loop589
+	JGE    loop607
 
-done590:
+done608:
 	VMOVSS X2, (DX)
 	ADDQ   $0x000000c0, AX
 	ADDQ   $0x04, CX
@@ -12250,9 +13233,9 @@ done590:
 	ADDQ   $0x04, BX
 	SUBQ   $0x01, SI
 	CMPQ   SI, $0x01
-	JGE    loop579
+	JGE    loop597
 
-done580:
+done598:
 	VZEROUPPER
 	RET
 
@@ -12265,9 +13248,9 @@ TEXT ·attnFewScores1AVX512(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x03
-	JLT  done592
+	JLT  done610
 
-loop591:
+loop609:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   16(CX), R12
@@ -12277,9 +13260,9 @@ loop591:
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	CMPQ   DI, $0x04
-	JLT    done594
+	JLT    done612
 
-loop593:
+loop611:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X3
 	VMOVUPS      (R8)(DX*1), X4
@@ -12389,9 +13372,9 @@ loop593:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop593
+	JGE          loop611
 
-done594:
+done612:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -12399,13 +13382,13 @@ done594:
 	ADDQ    $0x00000018, CX
 	SUBQ    $0x03, BX
 	CMPQ    BX, $0x03
-	JGE     loop591
+	JGE     loop609
 
-done592:
+done610:
 	CMPQ BX, $0x02
-	JLT  done596
+	JLT  done614
 
-loop595:
+loop613:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   q+16(FP), SI
@@ -12413,9 +13396,9 @@ loop595:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	CMPQ   DI, $0x04
-	JLT    done598
+	JLT    done616
 
-loop597:
+loop615:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X2
 	VMOVUPS      (R8)(DX*1), X3
@@ -12491,30 +13474,30 @@ loop597:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop597
+	JGE          loop615
 
-done598:
+done616:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000010, CX
 	SUBQ    $0x02, BX
 	CMPQ    BX, $0x02
-	JGE     loop595
+	JGE     loop613
 
-done596:
+done614:
 	CMPQ BX, $0x01
-	JLT  done600
+	JLT  done618
 
-loop599:
+loop617:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
 	VXORPS Z0, Z0, Z0
 	CMPQ   DI, $0x04
-	JLT    done602
+	JLT    done620
 
-loop601:
+loop619:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X1
 	VMOVUPS      (R8)(DX*1), X2
@@ -12556,17 +13539,17 @@ loop601:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop601
+	JGE          loop619
 
-done602:
+done620:
 	VMOVUPS Z0, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop599
+	JGE     loop617
 
-done600:
+done618:
 	VZEROUPPER
 	RET
 
@@ -12581,9 +13564,9 @@ TEXT ·attnFewAccumulate1AVX512(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), DX
 	XORQ DX, DX
 	CMPQ BX, $0x40
-	JLT  done604
+	JLT  done622
 
-loop603:
+loop621:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Z4
 	VMULPS       (AX), Z4, Z0
@@ -12594,23 +13577,23 @@ loop603:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group605:
+group623:
 	CMPQ R9, $0x00
-	JLE  grouped606
+	JLE  grouped624
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole607
+	JLE  whole625
 	MOVQ $0x00000010, R10
 
-whole607:
+whole625:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done609
+	JLT  done627
 
-loop608:
+loop626:
 	VBROADCASTSS (SI), Z4
 	VMOVUPS      (R8), Z5
 	VFMADD231PS  Z5, Z4, Z0
@@ -12624,12 +13607,12 @@ loop608:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop608
+	JGE          loop626
 
-done609:
-	JMP group605
+done627:
+	JMP group623
 
-grouped606:
+grouped624:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -12638,13 +13621,13 @@ grouped606:
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x40, BX
 	CMPQ    BX, $0x40
-	JGE     loop603
+	JGE     loop621
 
-done604:
+done622:
 	CMPQ BX, $0x20
-	JLT  done611
+	JLT  done629
 
-loop610:
+loop628:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Z2
 	VMULPS       (AX), Z2, Z0
@@ -12653,23 +13636,23 @@ loop610:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group612:
+group630:
 	CMPQ R9, $0x00
-	JLE  grouped613
+	JLE  grouped631
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole614
+	JLE  whole632
 	MOVQ $0x00000010, R10
 
-whole614:
+whole632:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done616
+	JLT  done634
 
-loop615:
+loop633:
 	VBROADCASTSS (SI), Z2
 	VMOVUPS      (R8), Z3
 	VFMADD231PS  Z3, Z2, Z0
@@ -12679,25 +13662,25 @@ loop615:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop615
+	JGE          loop633
 
-done616:
-	JMP group612
+done634:
+	JMP group630
 
-grouped613:
+grouped631:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop610
+	JGE     loop628
 
-done611:
+done629:
 	CMPQ BX, $0x10
-	JLT  done618
+	JLT  done636
 
-loop617:
+loop635:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Z1
 	VMULPS       (AX), Z1, Z0
@@ -12705,23 +13688,23 @@ loop617:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group619:
+group637:
 	CMPQ R9, $0x00
-	JLE  grouped620
+	JLE  grouped638
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole621
+	JLE  whole639
 	MOVQ $0x00000010, R10
 
-whole621:
+whole639:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done623
+	JLT  done641
 
-loop622:
+loop640:
 	VBROADCASTSS (SI), Z1
 	VMOVUPS      (R8), Z2
 	VFMADD231PS  Z2, Z1, Z0
@@ -12729,20 +13712,20 @@ loop622:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop622
+	JGE          loop640
 
-done623:
-	JMP group619
+done641:
+	JMP group637
 
-grouped620:
+grouped638:
 	VMOVUPS Z0, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop617
+	JGE     loop635
 
-done618:
+done636:
 	VZEROUPPER
 	RET
 
@@ -12755,9 +13738,9 @@ TEXT ·attnFewScores2AVX512(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x03
-	JLT  done625
+	JLT  done643
 
-loop624:
+loop642:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   16(CX), R12
@@ -12770,9 +13753,9 @@ loop624:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 	CMPQ   DI, $0x04
-	JLT    done627
+	JLT    done645
 
-loop626:
+loop644:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X6
 	VMOVUPS      (R8)(DX*1), X7
@@ -12898,9 +13881,9 @@ loop626:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop626
+	JGE          loop644
 
-done627:
+done645:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 64(AX)
@@ -12911,13 +13894,13 @@ done627:
 	ADDQ    $0x00000018, CX
 	SUBQ    $0x03, BX
 	CMPQ    BX, $0x03
-	JGE     loop624
+	JGE     loop642
 
-done625:
+done643:
 	CMPQ BX, $0x02
-	JLT  done629
+	JLT  done647
 
-loop628:
+loop646:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   q+16(FP), SI
@@ -12927,9 +13910,9 @@ loop628:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	CMPQ   DI, $0x04
-	JLT    done631
+	JLT    done649
 
-loop630:
+loop648:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X4
 	VMOVUPS      (R8)(DX*1), X5
@@ -13017,9 +14000,9 @@ loop630:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop630
+	JGE          loop648
 
-done631:
+done649:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 64(AX)
@@ -13028,22 +14011,22 @@ done631:
 	ADDQ    $0x00000010, CX
 	SUBQ    $0x02, BX
 	CMPQ    BX, $0x02
-	JGE     loop628
+	JGE     loop646
 
-done629:
+done647:
 	CMPQ BX, $0x01
-	JLT  done633
+	JLT  done651
 
-loop632:
+loop650:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	CMPQ   DI, $0x04
-	JLT    done635
+	JLT    done653
 
-loop634:
+loop652:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X2
 	VMOVUPS      (R8)(DX*1), X3
@@ -13093,18 +14076,18 @@ loop634:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop634
+	JGE          loop652
 
-done635:
+done653:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop632
+	JGE     loop650
 
-done633:
+done651:
 	VZEROUPPER
 	RET
 
@@ -13119,9 +14102,9 @@ TEXT ·attnFewAccumulate2AVX512(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), SI
 	XORQ SI, SI
 	CMPQ BX, $0x40
-	JLT  done637
+	JLT  done655
 
-loop636:
+loop654:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z8
 	VMULPS       (AX), Z8, Z0
@@ -13137,23 +14120,23 @@ loop636:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group638:
+group656:
 	CMPQ R10, $0x00
-	JLE  grouped639
+	JLE  grouped657
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole640
+	JLE  whole658
 	MOVQ $0x00000010, R11
 
-whole640:
+whole658:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done642
+	JLT  done660
 
-loop641:
+loop659:
 	VBROADCASTSS (DI), Z8
 	VBROADCASTSS 192(DI), Z9
 	VMOVUPS      (R9), Z10
@@ -13172,12 +14155,12 @@ loop641:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop641
+	JGE          loop659
 
-done642:
-	JMP group638
+done660:
+	JMP group656
 
-grouped639:
+grouped657:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -13190,13 +14173,13 @@ grouped639:
 	ADDQ    $0x00000100, SI
 	SUBQ    $0x40, BX
 	CMPQ    BX, $0x40
-	JGE     loop636
+	JGE     loop654
 
-done637:
+done655:
 	CMPQ BX, $0x20
-	JLT  done644
+	JLT  done662
 
-loop643:
+loop661:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z4
 	VMULPS       (AX), Z4, Z0
@@ -13208,23 +14191,23 @@ loop643:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group645:
+group663:
 	CMPQ R10, $0x00
-	JLE  grouped646
+	JLE  grouped664
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole647
+	JLE  whole665
 	MOVQ $0x00000010, R11
 
-whole647:
+whole665:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done649
+	JLT  done667
 
-loop648:
+loop666:
 	VBROADCASTSS (DI), Z4
 	VBROADCASTSS 192(DI), Z5
 	VMOVUPS      (R9), Z6
@@ -13237,12 +14220,12 @@ loop648:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop648
+	JGE          loop666
 
-done649:
-	JMP group645
+done667:
+	JMP group663
 
-grouped646:
+grouped664:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, (AX)(DX*1)
@@ -13251,13 +14234,13 @@ grouped646:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop643
+	JGE     loop661
 
-done644:
+done662:
 	CMPQ BX, $0x10
-	JLT  done651
+	JLT  done669
 
-loop650:
+loop668:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z2
 	VMULPS       (AX), Z2, Z0
@@ -13267,23 +14250,23 @@ loop650:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group652:
+group670:
 	CMPQ R10, $0x00
-	JLE  grouped653
+	JLE  grouped671
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole654
+	JLE  whole672
 	MOVQ $0x00000010, R11
 
-whole654:
+whole672:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done656
+	JLT  done674
 
-loop655:
+loop673:
 	VBROADCASTSS (DI), Z2
 	VBROADCASTSS 192(DI), Z3
 	VMOVUPS      (R9), Z4
@@ -13293,21 +14276,21 @@ loop655:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop655
+	JGE          loop673
 
-done656:
-	JMP group652
+done674:
+	JMP group670
 
-grouped653:
+grouped671:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, (AX)(DX*1)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop650
+	JGE     loop668
 
-done651:
+done669:
 	VZEROUPPER
 	RET
 
@@ -13320,9 +14303,9 @@ TEXT ·attnFewScores3AVX512(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x03
-	JLT  done658
+	JLT  done676
 
-loop657:
+loop675:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   16(CX), R12
@@ -13338,9 +14321,9 @@ loop657:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 	CMPQ   DI, $0x04
-	JLT    done660
+	JLT    done678
 
-loop659:
+loop677:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X9
 	VMOVUPS      (R8)(DX*1), X10
@@ -13482,9 +14465,9 @@ loop659:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop659
+	JGE          loop677
 
-done660:
+done678:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -13498,13 +14481,13 @@ done660:
 	ADDQ    $0x00000018, CX
 	SUBQ    $0x03, BX
 	CMPQ    BX, $0x03
-	JGE     loop657
+	JGE     loop675
 
-done658:
+done676:
 	CMPQ BX, $0x02
-	JLT  done662
+	JLT  done680
 
-loop661:
+loop679:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   q+16(FP), SI
@@ -13516,9 +14499,9 @@ loop661:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 	CMPQ   DI, $0x04
-	JLT    done664
+	JLT    done682
 
-loop663:
+loop681:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X6
 	VMOVUPS      (R8)(DX*1), X7
@@ -13618,9 +14601,9 @@ loop663:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop663
+	JGE          loop681
 
-done664:
+done682:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -13631,13 +14614,13 @@ done664:
 	ADDQ    $0x00000010, CX
 	SUBQ    $0x02, BX
 	CMPQ    BX, $0x02
-	JGE     loop661
+	JGE     loop679
 
-done662:
+done680:
 	CMPQ BX, $0x01
-	JLT  done666
+	JLT  done684
 
-loop665:
+loop683:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
@@ -13645,9 +14628,9 @@ loop665:
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	CMPQ   DI, $0x04
-	JLT    done668
+	JLT    done686
 
-loop667:
+loop685:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X3
 	VMOVUPS      (R8)(DX*1), X4
@@ -13705,9 +14688,9 @@ loop667:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop667
+	JGE          loop685
 
-done668:
+done686:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -13715,9 +14698,9 @@ done668:
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop665
+	JGE     loop683
 
-done666:
+done684:
 	VZEROUPPER
 	RET
 
@@ -13732,9 +14715,9 @@ TEXT ·attnFewAccumulate3AVX512(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), SI
 	XORQ SI, SI
 	CMPQ BX, $0x40
-	JLT  done670
+	JLT  done688
 
-loop669:
+loop687:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z12
 	VMULPS       (AX), Z12, Z0
@@ -13755,23 +14738,23 @@ loop669:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group671:
+group689:
 	CMPQ R10, $0x00
-	JLE  grouped672
+	JLE  grouped690
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole673
+	JLE  whole691
 	MOVQ $0x00000010, R11
 
-whole673:
+whole691:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done675
+	JLT  done693
 
-loop674:
+loop692:
 	VBROADCASTSS (DI), Z12
 	VBROADCASTSS 192(DI), Z13
 	VBROADCASTSS 384(DI), Z14
@@ -13795,12 +14778,12 @@ loop674:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop674
+	JGE          loop692
 
-done675:
-	JMP group671
+done693:
+	JMP group689
 
-grouped672:
+grouped690:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -13817,13 +14800,13 @@ grouped672:
 	ADDQ    $0x00000100, SI
 	SUBQ    $0x40, BX
 	CMPQ    BX, $0x40
-	JGE     loop669
+	JGE     loop687
 
-done670:
+done688:
 	CMPQ BX, $0x20
-	JLT  done677
+	JLT  done695
 
-loop676:
+loop694:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z6
 	VMULPS       (AX), Z6, Z0
@@ -13838,23 +14821,23 @@ loop676:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group678:
+group696:
 	CMPQ R10, $0x00
-	JLE  grouped679
+	JLE  grouped697
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole680
+	JLE  whole698
 	MOVQ $0x00000010, R11
 
-whole680:
+whole698:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done682
+	JLT  done700
 
-loop681:
+loop699:
 	VBROADCASTSS (DI), Z6
 	VBROADCASTSS 192(DI), Z7
 	VBROADCASTSS 384(DI), Z8
@@ -13870,12 +14853,12 @@ loop681:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop681
+	JGE          loop699
 
-done682:
-	JMP group678
+done700:
+	JMP group696
 
-grouped679:
+grouped697:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, (AX)(DX*1)
@@ -13886,13 +14869,13 @@ grouped679:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop676
+	JGE     loop694
 
-done677:
+done695:
 	CMPQ BX, $0x10
-	JLT  done684
+	JLT  done702
 
-loop683:
+loop701:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z3
 	VMULPS       (AX), Z3, Z0
@@ -13904,23 +14887,23 @@ loop683:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group685:
+group703:
 	CMPQ R10, $0x00
-	JLE  grouped686
+	JLE  grouped704
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole687
+	JLE  whole705
 	MOVQ $0x00000010, R11
 
-whole687:
+whole705:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done689
+	JLT  done707
 
-loop688:
+loop706:
 	VBROADCASTSS (DI), Z3
 	VBROADCASTSS 192(DI), Z4
 	VBROADCASTSS 384(DI), Z5
@@ -13932,12 +14915,12 @@ loop688:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop688
+	JGE          loop706
 
-done689:
-	JMP group685
+done707:
+	JMP group703
 
-grouped686:
+grouped704:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, (AX)(DX*1)
 	VMOVUPS Z2, (AX)(DX*2)
@@ -13945,9 +14928,9 @@ grouped686:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop683
+	JGE     loop701
 
-done684:
+done702:
 	VZEROUPPER
 	RET
 
@@ -13960,9 +14943,9 @@ TEXT ·attnFewScores4AVX512(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x03
-	JLT  done691
+	JLT  done709
 
-loop690:
+loop708:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   16(CX), R12
@@ -13981,9 +14964,9 @@ loop690:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 	CMPQ   DI, $0x04
-	JLT    done693
+	JLT    done711
 
-loop692:
+loop710:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X12
 	VMOVUPS      (R8)(DX*1), X13
@@ -14141,9 +15124,9 @@ loop692:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop692
+	JGE          loop710
 
-done693:
+done711:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -14160,13 +15143,13 @@ done693:
 	ADDQ    $0x00000018, CX
 	SUBQ    $0x03, BX
 	CMPQ    BX, $0x03
-	JGE     loop690
+	JGE     loop708
 
-done691:
+done709:
 	CMPQ BX, $0x02
-	JLT  done695
+	JLT  done713
 
-loop694:
+loop712:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   q+16(FP), SI
@@ -14180,9 +15163,9 @@ loop694:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 	CMPQ   DI, $0x04
-	JLT    done697
+	JLT    done715
 
-loop696:
+loop714:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X8
 	VMOVUPS      (R8)(DX*1), X9
@@ -14294,9 +15277,9 @@ loop696:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop696
+	JGE          loop714
 
-done697:
+done715:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -14309,13 +15292,13 @@ done697:
 	ADDQ    $0x00000010, CX
 	SUBQ    $0x02, BX
 	CMPQ    BX, $0x02
-	JGE     loop694
+	JGE     loop712
 
-done695:
+done713:
 	CMPQ BX, $0x01
-	JLT  done699
+	JLT  done717
 
-loop698:
+loop716:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
@@ -14324,9 +15307,9 @@ loop698:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	CMPQ   DI, $0x04
-	JLT    done701
+	JLT    done719
 
-loop700:
+loop718:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X4
 	VMOVUPS      (R8)(DX*1), X5
@@ -14392,9 +15375,9 @@ loop700:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop700
+	JGE          loop718
 
-done701:
+done719:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -14403,9 +15386,9 @@ done701:
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop698
+	JGE     loop716
 
-done699:
+done717:
 	VZEROUPPER
 	RET
 
@@ -14420,9 +15403,9 @@ TEXT ·attnFewAccumulate4AVX512(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), R12
 	XORQ SI, SI
 	CMPQ BX, $0x40
-	JLT  done703
+	JLT  done721
 
-loop702:
+loop720:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z16
 	VMULPS       (AX), Z16, Z0
@@ -14448,23 +15431,23 @@ loop702:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group704:
+group722:
 	CMPQ R10, $0x00
-	JLE  grouped705
+	JLE  grouped723
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole706
+	JLE  whole724
 	MOVQ $0x00000010, R11
 
-whole706:
+whole724:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done708
+	JLT  done726
 
-loop707:
+loop725:
 	VBROADCASTSS (DI), Z16
 	VBROADCASTSS 192(DI), Z17
 	VBROADCASTSS 384(DI), Z18
@@ -14493,12 +15476,12 @@ loop707:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop707
+	JGE          loop725
 
-done708:
-	JMP group704
+done726:
+	JMP group722
 
-grouped705:
+grouped723:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -14519,13 +15502,13 @@ grouped705:
 	ADDQ    $0x00000100, SI
 	SUBQ    $0x40, BX
 	CMPQ    BX, $0x40
-	JGE     loop702
+	JGE     loop720
 
-done703:
+done721:
 	CMPQ BX, $0x20
-	JLT  done710
+	JLT  done728
 
-loop709:
+loop727:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z8
 	VMULPS       (AX), Z8, Z0
@@ -14543,23 +15526,23 @@ loop709:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group711:
+group729:
 	CMPQ R10, $0x00
-	JLE  grouped712
+	JLE  grouped730
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole713
+	JLE  whole731
 	MOVQ $0x00000010, R11
 
-whole713:
+whole731:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done715
+	JLT  done733
 
-loop714:
+loop732:
 	VBROADCASTSS (DI), Z8
 	VBROADCASTSS 192(DI), Z9
 	VBROADCASTSS 384(DI), Z10
@@ -14578,12 +15561,12 @@ loop714:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop714
+	JGE          loop732
 
-done715:
-	JMP group711
+done733:
+	JMP group729
 
-grouped712:
+grouped730:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, (AX)(DX*1)
@@ -14596,13 +15579,13 @@ grouped712:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop709
+	JGE     loop727
 
-done710:
+done728:
 	CMPQ BX, $0x10
-	JLT  done717
+	JLT  done735
 
-loop716:
+loop734:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z4
 	VMULPS       (AX), Z4, Z0
@@ -14616,23 +15599,23 @@ loop716:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group718:
+group736:
 	CMPQ R10, $0x00
-	JLE  grouped719
+	JLE  grouped737
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole720
+	JLE  whole738
 	MOVQ $0x00000010, R11
 
-whole720:
+whole738:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done722
+	JLT  done740
 
-loop721:
+loop739:
 	VBROADCASTSS (DI), Z4
 	VBROADCASTSS 192(DI), Z5
 	VBROADCASTSS 384(DI), Z6
@@ -14646,12 +15629,12 @@ loop721:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop721
+	JGE          loop739
 
-done722:
-	JMP group718
+done740:
+	JMP group736
 
-grouped719:
+grouped737:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, (AX)(DX*1)
 	VMOVUPS Z2, (AX)(DX*2)
@@ -14660,9 +15643,9 @@ grouped719:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop716
+	JGE     loop734
 
-done717:
+done735:
 	VZEROUPPER
 	RET
 
@@ -14684,25 +15667,25 @@ TEXT ·attnFewSoftmaxAVX512(SB), NOSPLIT, $0-48
 	VMOVUPS attnConstants<>+512(SB), Z16
 	VMOVUPS attnConstants<>+576(SB), Z17
 	CMPQ    SI, $0x01
-	JLT     done724
+	JLT     done742
 
-loop723:
+loop741:
 	VBROADCASTSS (CX), Z0
 	MOVQ         AX, DI
 	MOVQ         keys+40(FP), R8
 	ADDQ         $0x0f, R8
 	ANDQ         $-16, R8
 	CMPQ         R8, $0x10
-	JLT          done726
+	JLT          done744
 
-loop725:
+loop743:
 	VMAXPS (DI), Z0, Z0
 	ADDQ   $0x40, DI
 	SUBQ   $0x10, R8
 	CMPQ   R8, $0x10
-	JGE    loop725
+	JGE    loop743
 
-done726:
+done744:
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VMAXPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
@@ -14735,9 +15718,9 @@ done726:
 	ADDQ          $0x0f, R8
 	ANDQ          $-16, R8
 	CMPQ          R8, $0x20
-	JLT           done728
+	JLT           done746
 
-loop727:
+loop745:
 	VMOVUPS     (DI), Z3
 	VSUBPS      Z0, Z3, Z3
 	VMOVUPS     64(DI), Z6
@@ -14773,13 +15756,13 @@ loop727:
 	ADDQ        $0x00000080, DI
 	SUBQ        $0x20, R8
 	CMPQ        R8, $0x20
-	JGE         loop727
+	JGE         loop745
 
-done728:
+done746:
 	CMPQ R8, $0x10
-	JLT  done730
+	JLT  done748
 
-loop729:
+loop747:
 	VMOVUPS     (DI), Z3
 	VSUBPS      Z0, Z3, Z3
 	VMAXPS      Z3, Z9, Z3
@@ -14799,15 +15782,15 @@ loop729:
 	ADDQ        $0x00000040, DI
 	SUBQ        $0x10, R8
 	CMPQ        R8, $0x10
-	JGE         loop729
+	JGE         loop747
 
-done730:
+done748:
 	MOVQ AX, DI
 	MOVQ keys+40(FP), R8
 	CMPQ R8, $0x08
-	JLT  done732
+	JLT  done750
 
-loop731:
+loop749:
 	VADDSS (DI), X2, X2
 	VADDSS 4(DI), X2, X2
 	VADDSS 8(DI), X2, X2
@@ -14819,20 +15802,20 @@ loop731:
 	ADDQ   $0x20, DI
 	SUBQ   $0x08, R8
 	CMPQ   R8, $0x08
-	JGE    loop731
+	JGE    loop749
 
-done732:
+done750:
 	CMPQ R8, $0x01
-	JLT  done734
+	JLT  done752
 
-loop733:
+loop751:
 	VADDSS (DI), X2, X2
 	ADDQ   $0x04, DI
 	SUBQ   $0x01, R8
 	CMPQ   R8, $0x01
-	JGE    loop733
+	JGE    loop751
 
-done734:
+done752:
 	VMOVSS X2, (DX)
 	ADDQ   $0x000000c0, AX
 	ADDQ   $0x04, CX
@@ -14840,8 +15823,8 @@ done734:
 	ADDQ   $0x04, BX
 	SUBQ   $0x01, SI
 	CMPQ   SI, $0x01
-	JGE    loop723
+	JGE    loop741
 
-done724:
+done742:
 	VZEROUPPER
 	RET

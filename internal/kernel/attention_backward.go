@@ -98,7 +98,7 @@ func (t *dattentionTask) block(s *attentionScratch, dk, dv []float32, block, ori
 	b, kernels, e := t.buf.blocks[block], &t.buf.kernels, t.a.E
 	panels := s.place(b, g, g+1, t.a, t.span, kernels)
 	for i := range panels {
-		t.load(s, &panels[i])
+		t.load(&panels[i])
 	}
 	first, keys := int(t.span.Lo[b.row]), panels[len(panels)-1].keys
 	from, to := first*t.kvs+g*e, (first+keys-1)*t.kvs+(g+1)*e
@@ -118,7 +118,7 @@ func (t *dattentionTask) block(s *attentionScratch, dk, dv []float32, block, ori
 		for lane := range p.lanes {
 			p.shrink[lane] = t.scale()
 		}
-		p.scatter(t.dq, p.dqT, s.rows, p.shrink[:], t.dqs, kernels)
+		p.scatter(t.dq, p.dqT, p.shrink[:], t.dqs)
 	}
 }
 
@@ -141,17 +141,14 @@ func (t *dattentionTask) fetch(block, g, panel int) {
 }
 
 // load fetches what one panel needs of its queries.
-func (t *dattentionTask) load(s *attentionScratch, p *queryPanel) {
-	kernels, e := &t.buf.kernels, t.a.E
-	p.gather(p.q, p.qT, t.q, s.scale, t.qs, kernels)
-	p.gather(s.rows, p.oT, t.o, s.ones, t.a.H*e, kernels)
-	p.gather(p.do, p.doT, t.do, s.ones, t.a.H*e, kernels)
+func (t *dattentionTask) load(p *queryPanel) {
+	e := t.a.E
+	p.gather(p.q, p.qT, t.q, t.a.unit(), t.qs)
+	p.gather(nil, p.oT, t.o, 1, t.a.H*e)
+	p.gather(p.do, p.doT, t.do, 1, t.a.H*e)
 	p.laneDots(&p.delta[0], &p.oT[0], &p.doT[0], e)
 	for lane := range p.lanes {
-		p.lse[lane] = 0
-		if lane < p.queries {
-			p.lse[lane] = t.lse[p.row[lane]*t.a.H+p.head[lane]] * math.Log2E
-		}
+		p.lse[lane] = t.lse[p.row[lane]*t.a.H+p.head[lane]] * math.Log2E
 	}
 	clear(p.dqT[:e*p.lanes])
 }

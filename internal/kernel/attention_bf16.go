@@ -195,9 +195,9 @@ func bf16Outer(c, a []float32, lda int, b []float32, m, k int) {
 	}
 }
 
-// load gathers the values of a panel to rows, and times a scale to words of two values, xT[words][lanes]. wide is for their transpose.
-func (h *attentionBF16) load(p *queryPanel, rows, wide, xT, x, scale []float32, stride int) {
-	p.gather(rows, wide, x, scale, stride, &h.kernels)
+// load gathers the values of a panel to rows, unless that is nil, and times a scale to words of two values, xT[words][lanes]. wide is for their transpose.
+func (h *attentionBF16) load(p *queryPanel, rows, wide, xT, x []float32, scale float32, stride int) {
+	p.gather(rows, wide, x, scale, stride)
 	for w := range h.words { // behind an odd e lies a row of zeros
 		bf16Pairs32(&xT[w*bf16Lanes], 0, &wide[2*w*bf16Lanes], &wide[(2*w+1)*bf16Lanes], 1)
 	}
@@ -209,7 +209,7 @@ func (t *attentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, b queryBl
 	panels, size := s.place(b, g, g+1, t.a, t.span, &h.kernels), h.words*bf16Lanes
 	for i := range panels {
 		p := &panels[i]
-		h.load(p, p.q, p.qT, u.qT[i*size:], t.q, s.scale, t.qs)
+		h.load(p, nil, p.qT, u.qT[i*size:], t.q, t.a.unit(), t.qs)
 		clear(p.oT[:e*p.lanes])
 		for lane := range p.lanes {
 			p.m[lane], p.l[lane] = float32(math.Inf(-1)), 0
@@ -236,7 +236,7 @@ func (t *attentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, b queryBl
 		}
 	}
 	for i := range panels {
-		t.finish(s, &panels[i], &h.kernels)
+		t.finish(&panels[i])
 	}
 }
 
@@ -245,7 +245,7 @@ func (t *dattentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, dk, dv [
 	h, b := t.bf16, t.buf.blocks[block]
 	panels := s.place(b, g, g+1, t.a, t.span, &h.kernels)
 	for i := range panels {
-		t.loadBF16(s, u, &panels[i], i, len(panels))
+		t.loadBF16(u, &panels[i], i, len(panels))
 	}
 	first, keys := int(t.span.Lo[b.row]), panels[len(panels)-1].keys
 	dk, dv = dk[(first-origin)*h.pad:], dv[(first-origin)*h.pad:]
@@ -269,15 +269,20 @@ func (t *dattentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, dk, dv [
 		for lane := range p.lanes {
 			p.shrink[lane] = t.scale()
 		}
-		p.scatter(t.dq, p.dqT, s.rows, p.shrink[:], t.dqs, &h.kernels)
+		p.scatter(t.dq, p.dqT, p.shrink[:], t.dqs)
 	}
 }
 
 // loadBF16 fetches what one of so many panels needs of its queries.
-func (t *dattentionTask) loadBF16(s *attentionScratch, u *bf16Scratch, p *queryPanel, i, panels int) {
+func (t *dattentionTask) loadBF16(u *bf16Scratch, p *queryPanel, i, panels int) {
 	h, e, size := t.bf16, t.a.E, t.bf16.words*bf16Lanes
-	h.load(p, p.q, p.qT, u.qT[i*size:], t.q, s.scale, t.qs)
-	h.load(p, p.do, p.doT, u.doT[i*size:], t.do, s.ones, t.a.H*e)
+	h.load(p, p.q, p.qT, u.qT[i*size:], t.q, t.a.unit(), t.qs)
+	h.load(p, p.do, p.doT, u.doT[i*size:], t.do, 1, t.a.H*e)
+	p.gather(nil, p.oT, t.o, 1, t.a.H*e)
+	p.laneDots(&p.delta[0], &p.oT[0], &p.doT[0], e)
+	for _, rows := range [][]float32{p.q, p.do} { // the products of dk and dv take all lanes
+		clear(rows[p.queries*p.pad : p.lanes*p.pad])
+	}
 	const half = bf16Lanes / 2
 	for w := range half {
 		at, from := (i*half+w)*bf16Lanes, 2*w*p.pad
@@ -285,12 +290,7 @@ func (t *dattentionTask) loadBF16(s *attentionScratch, u *bf16Scratch, p *queryP
 		pairRow(u.dPanel[at:], panels*half*bf16Lanes, p.do[from:], p.do[from+p.pad:], p.pad)
 	}
 	for lane := range p.lanes {
-		p.lse[lane], p.delta[lane] = 0, 0
-		if lane < p.queries {
-			o := (p.row[lane]*t.a.H + p.head[lane]) * e
-			p.lse[lane] = t.lse[p.row[lane]*t.a.H+p.head[lane]] * math.Log2E
-			p.delta[lane] = AVX512.dot(t.o[o:o+e], p.do[lane*p.pad:][:e])
-		}
+		p.lse[lane] = t.lse[p.row[lane]*t.a.H+p.head[lane]] * math.Log2E
 	}
 	clear(p.dqT[:e*p.lanes])
 }

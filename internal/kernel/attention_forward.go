@@ -69,7 +69,7 @@ func (t *attentionTask) block(s *attentionScratch, b queryBlock, g, gEnd, item i
 	panels := s.place(b, g, gEnd, t.a, t.span, kernels)
 	for i := range panels {
 		p := &panels[i]
-		p.gather(p.q, p.qT, t.q, s.scale, t.qs, kernels)
+		p.gather(nil, p.qT, t.q, t.a.unit(), t.qs)
 		clear(p.oT[:e*p.lanes])
 		for lane := range p.lanes {
 			p.m[lane], p.l[lane] = float32(math.Inf(-1)), 0
@@ -86,7 +86,7 @@ func (t *attentionTask) block(s *attentionScratch, b queryBlock, g, gEnd, item i
 		}
 	}
 	for i := range panels {
-		t.finish(s, &panels[i], kernels)
+		t.finish(&panels[i])
 	}
 }
 
@@ -101,13 +101,11 @@ func (t *attentionTask) fetch(b queryBlock, g, gEnd, item int) {
 }
 
 // finish writes the outputs of a panel that has seen all its keys.
-func (t *attentionTask) finish(s *attentionScratch, p *queryPanel, kernels *attentionKernels) {
-	for lane := range p.lanes {
-		p.shrink[lane] = 1 / p.l[lane]
-	}
-	p.scatter(t.o, p.oT, s.rows, p.shrink[:], t.a.H*t.a.E, kernels)
+func (t *attentionTask) finish(p *queryPanel) {
+	t.buf.kernels.sums(&p.lse[0], &p.shrink[0], &p.m[0], &p.l[0], p.lanes)
+	p.scatter(t.o, p.oT, p.shrink[:], t.a.H*t.a.E)
 	for lane := range p.queries {
-		t.lse[p.row[lane]*t.a.H+p.head[lane]] = float32(float64(p.m[lane])*math.Ln2 + math.Log(float64(p.l[lane])))
+		t.lse[p.row[lane]*t.a.H+p.head[lane]] = p.lse[lane]
 	}
 }
 

@@ -117,7 +117,7 @@ func (t *pagedTask) pagedBlock(s *attentionScratch, b queryBlock, g, gEnd int, t
 	panels := s.place(b, g, gEnd, t.a, t.span, kernels)
 	for i := range panels {
 		p := &panels[i]
-		p.gather(p.q, p.qT, t.q, s.scale, t.qs, kernels)
+		p.gather(nil, p.qT, t.q, t.a.unit(), t.qs)
 		clear(p.oT[:e*p.lanes])
 		for lane := range p.lanes {
 			p.m[lane], p.l[lane] = float32(math.Inf(-1)), 0
@@ -141,7 +141,7 @@ func (t *pagedTask) pagedBlock(s *attentionScratch, b queryBlock, g, gEnd int, t
 		for lane := range p.lanes {
 			p.shrink[lane] = 1 / p.l[lane]
 		}
-		p.scatter(t.o, p.oT, s.rows, p.shrink[:], t.a.H*e, kernels)
+		p.scatter(t.o, p.oT, p.shrink[:], t.a.H*e)
 	}
 }
 

@@ -41,7 +41,7 @@ func (t *pagedTask) row(s *attentionScratch, b queryBlock, g, gEnd int, table []
 	for at := g; at < gEnd; at++ {
 		p := &s.panels[at-g]
 		p.place(b, 0, at, t.a, t.span, kernels.fit(b.queries))
-		p.gather(p.q, p.qT, t.q, s.scale, t.qs, kernels)
+		p.gather(nil, p.qT, t.q, t.a.unit(), t.qs)
 		clear(p.oT[:b.queries*e])
 		for i := range b.queries {
 			p.m[i], p.l[i] = float32(math.Inf(-1)), 0

@@ -29,13 +29,16 @@ type attentionTile struct {
 	accumulate      func(c, a, b, scale *float32, rows, stride, depth int)
 	outer           func(c, a, b *float32, rows, cols, depth int)
 	laneDots        func(out, a, b *float32, rows int)
+	gather          func(dst, dstT, src *float32, rows, heads *int, stride, width, pad, lanes, blocks int, scale float32)
+	scatter         func(dst, srcT, scale *float32, rows, heads *int, stride, width, queries, lanes, blocks int)
+	block           int // columns of a block of the two
 }
 
 // attentionKernels is one level's kernels. The tiles are from the one with the fewest lanes, for decoding, to the fastest.
 type attentionKernels struct {
 	tiles     []attentionTile
 	row       rowKernels
-	transpose func(dst, src, scale *float32, rows, cols, dstStride, srcStride int)
+	sums      func(lse, inverse, m, l *float32, lanes int)
 	addScaled func(y, x *float32, n int, scale float32)
 	prefetch  func(p *float32, rows, stride, bytes int)
 }
@@ -96,17 +99,16 @@ func (b *attentionBuffers) prepare(level Level, workers, e int) {
 
 // attentionScratch is one worker's memory.
 type attentionScratch struct {
-	e, pad      int       // pad is e rounded up
-	rows        []float32 // [lanes][pad], for what is transposed at once
-	s, dp       []float32 // [keyTile][lanes]
-	page        []float32 // [keyTile][e], for pages of other formats
-	scale, ones []float32 // [pad or lanes]: log2(e)/√e and 1
-	groups      [keyTile / keyGroup]*float32
-	panels      [maxPanels]queryPanel
+	e, pad int       // pad is e rounded up
+	s, dp  []float32 // [keyTile][lanes]
+	page   []float32 // [keyTile][e], for pages of other formats
+	ones   []float32 // [lanes]
+	groups [keyTile / keyGroup]*float32
+	panels [maxPanels]queryPanel
 }
 
 // queryPanel is as many queries as a tile has lanes, of one kv head: rows are [lanes][pad], their transposes [pad][lanes]. The lanes that are left
-// over compute with zeros what nobody reads.
+// over compute again what the last query does, which nobody reads.
 type queryPanel struct {
 	*attentionTile
 	e, pad, queries          int
@@ -123,17 +125,16 @@ func (s *attentionScratch) prepare(e int) {
 		return
 	}
 	s.e, s.pad = e, (e+embedAlign-1)/embedAlign*embedAlign
-	panel, tile, vector := maxLanes*s.pad, keyTile*maxLanes, max(s.pad, maxLanes)
+	panel, tile := maxLanes*s.pad, keyTile*maxLanes
 	slab := alignedFloats(scratchValues(s.pad))
 	take := func(n int) []float32 {
 		part := slab[:n:n]
 		slab = slab[n:]
 		return part
 	}
-	s.rows, s.s, s.dp = take(panel), take(tile), take(tile)
-	s.scale, s.ones, s.page = take(vector), take(vector), take(keyTile*s.pad)
-	for i := range s.scale {
-		s.scale[i], s.ones[i] = float32(math.Log2E/math.Sqrt(float64(e))), 1
+	s.s, s.dp, s.ones, s.page = take(tile), take(tile), take(maxLanes), take(keyTile*s.pad)
+	for i := range s.ones {
+		s.ones[i] = 1
 	}
 	for i := range s.panels {
 		p := &s.panels[i]
@@ -146,7 +147,7 @@ func (s *attentionScratch) prepare(e int) {
 
 // scratchValues is how many values a worker's memory holds.
 func scratchValues(pad int) int {
-	return (1+6*maxPanels)*maxLanes*pad + 2*keyTile*maxLanes + 2*max(pad, maxLanes) + keyTile*pad
+	return 6*maxPanels*maxLanes*pad + (2*keyTile+1)*maxLanes + keyTile*pad
 }
 
 // place assigns the queries of a block for the kv heads [g, gEnd) to panels.
@@ -173,34 +174,47 @@ func (p *queryPanel) place(b queryBlock, from, g int, a Heads, span Range, tile 
 			row, head = row+1, 0
 		}
 	}
-	last := p.limit[p.queries-1]
+	last := p.queries - 1
 	for lane := p.queries; lane < tile.lanes; lane++ {
-		p.limit[lane] = last
+		p.limit[lane], p.row[lane], p.head[lane] = p.limit[last], p.row[last], p.head[last]
 	}
-	p.keys, p.full = int(last), int(p.limit[0])
+	p.keys, p.full = int(p.limit[last]), int(p.limit[0])
 }
 
 // seen is how many of the n keys from base on all queries of the panel see.
 func (p *queryPanel) seen(base, n int) int { return min(max(p.full-base, 0), n) }
 
-// gather copies the values of the queries, which lie stride apart, to the rows dst, and to their transpose dstT times scale.
-func (p *queryPanel) gather(dst, dstT, src, scale []float32, stride int, k *attentionKernels) {
-	for lane := range p.queries {
-		from := p.row[lane]*stride + p.head[lane]*p.e
-		copy(dst[lane*p.pad:lane*p.pad+p.e], src[from:from+p.e])
+// gather copies the values of the queries, which lie stride apart, to the rows dst, unless that is nil, and to their transpose dstT times scale.
+func (p *queryPanel) gather(dst, dstT, src []float32, scale float32, stride int) {
+	var rows *float32
+	if dst != nil {
+		rows = &dst[0]
 	}
-	clear(dst[p.queries*p.pad : p.lanes*p.pad])
-	k.transpose(&dstT[0], &dst[0], &scale[0], p.lanes, p.pad, 4*p.lanes, 4*p.pad)
+	blocks := p.e / p.block
+	p.attentionTile.gather(rows, &dstT[0], &src[0], &p.row[0], &p.head[0], 4*stride, 4*p.e, 4*p.pad, p.lanes, blocks, scale)
+	for col := blocks * p.block; col < p.e; col++ {
+		for lane := range p.lanes {
+			x := src[p.row[lane]*stride+p.head[lane]*p.e+col]
+			if dstT[col*p.lanes+lane] = x * scale; dst != nil {
+				dst[lane*p.pad+col] = x
+			}
+		}
+	}
 }
 
-// scatter copies the transposed values srcT, times the scale of their lane, to the queries; rows is overwritten.
-func (p *queryPanel) scatter(dst, srcT, rows, scale []float32, stride int, k *attentionKernels) {
-	k.transpose(&rows[0], &srcT[0], &scale[0], p.pad, p.lanes, 4*p.pad, 4*p.lanes)
-	for lane := range p.queries {
-		to := p.row[lane]*stride + p.head[lane]*p.e
-		copy(dst[to:to+p.e], rows[lane*p.pad:])
+// scatter copies the transposed values srcT, times the scale of their lane, to the queries.
+func (p *queryPanel) scatter(dst, srcT, scale []float32, stride int) {
+	blocks := p.e / p.block
+	p.attentionTile.scatter(&dst[0], &srcT[0], &scale[0], &p.row[0], &p.head[0], 4*stride, 4*p.e, p.queries, p.lanes, blocks)
+	for col := blocks * p.block; col < p.e; col++ {
+		for lane := range p.queries {
+			dst[p.row[lane]*stride+p.head[lane]*p.e+col] = srcT[col*p.lanes+lane] * scale[lane]
+		}
 	}
 }
+
+// unit is what queries are multiplied by, so that their scores are logarithms to the base 2 of the weights: log2(e)/√e.
+func (a Heads) unit() float32 { return float32(math.Log2E / math.Sqrt(float64(a.E))) }
 
 // prefetch fetches the values of the queries of the kv heads [g, gEnd), whose rows lie stride apart in x, ahead of their use.
 func (b queryBlock) prefetch(x []float32, stride, g, gEnd int, a Heads, k *attentionKernels) {

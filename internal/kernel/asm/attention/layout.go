@@ -8,55 +8,6 @@ import (
 	"mor/internal/kernel/asm/vec"
 )
 
-// transpose emits dst[cols][rows] = (src[rows][cols]·scale[cols])ᵀ in blocks of 8×8; −0 becomes +0.
-func transpose() {
-	r := begin("attnTranspose", "attnTranspose computes dst[cols][rows] = (src[rows][cols]·scale[cols])ᵀ with rows and cols multiples of 8 and strides in bytes; −0 becomes +0.",
-		"dst, src, scale *float32, rows, cols, dstStride, srcStride int", "dst", "src", "rows")
-	from, to, p, scale, cols := GP64(), GP64(), GP64(), GP64(), GP64()
-	in, tmp := y.vec, func(i int) reg.VecPhysical { return y.vec(8 + i) }
-	countdown(r["rows"], 8, func() {
-		MOVQ(r["src"], from)
-		MOVQ(r["dst"], to)
-		Load(Param("scale"), scale)
-		Load(Param("cols"), cols)
-		countdown(cols, 8, func() {
-			VMOVUPS(Mem{Base: scale}, tmp(0))
-			VXORPS(tmp(1), tmp(1), tmp(1))
-			MOVQ(from, p)
-			for i := range 8 {
-				VMOVUPS(Mem{Base: p}, in(i))
-				VFMADD213PS(tmp(1), tmp(0), in(i))
-				ADDQ(vec.Stack("srcStride"), p)
-			}
-			for i := 0; i < 8; i += 2 {
-				VUNPCKLPS(in(i+1), in(i), tmp(i))
-				VUNPCKHPS(in(i+1), in(i), tmp(i+1))
-			}
-			for i := 0; i < 8; i += 4 {
-				VSHUFPS(Imm(0x44), tmp(i+2), tmp(i), in(i))
-				VSHUFPS(Imm(0xee), tmp(i+2), tmp(i), in(i+1))
-				VSHUFPS(Imm(0x44), tmp(i+3), tmp(i+1), in(i+2))
-				VSHUFPS(Imm(0xee), tmp(i+3), tmp(i+1), in(i+3))
-			}
-			for i := range 4 {
-				VPERM2F128(Imm(0x20), in(i+4), in(i), tmp(i))
-				VPERM2F128(Imm(0x31), in(i+4), in(i), tmp(i+4))
-			}
-			for i := range 8 {
-				VMOVUPS(tmp(i), Mem{Base: to})
-				ADDQ(vec.Stack("dstStride"), to)
-			}
-			ADDQ(Imm(32), from)
-			ADDQ(Imm(32), scale)
-		})
-		MOVQ(vec.Stack("srcStride"), p)
-		SHLQ(Imm(3), p)
-		ADDQ(p, r["src"])
-		ADDQ(Imm(32), r["dst"])
-	})
-	end()
-}
-
 // laneDots emits out[lanes] = the sum over rows of a·b.
 func laneDots(t tile) {
 	name := "attnLaneDots" + t.suffix

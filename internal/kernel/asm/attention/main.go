@@ -13,6 +13,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 
 	"mor/internal/kernel/asm/evex"
+	"mor/internal/kernel/asm/vec"
 )
 
 // width is one kind of vector register.
@@ -64,7 +65,11 @@ func main() {
 	softmaxBF16(wideZ, index)
 	softmaxBackwardBF16(wideZ, index)
 	scaleLanes(wideZ)
-	transpose()
+	for _, w := range vec.Widths {
+		gather(w)
+		scatter(w)
+	}
+	sums()
 	addScaled()
 	prefetch()
 	fewKernels(y, 3)
