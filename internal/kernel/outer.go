@@ -147,7 +147,7 @@ func (t *outerTask) tall(scratch []float32, p, k, lo, hi int) outerPart {
 		t.zip(o, scratch, t.level.outerStride(), 32, p, k, lo, hi)
 		return outerPart{scratch, t.level.outerStride(), 1}
 	}
-	if !o.aliases(lo, hi) {
+	if !t.aliases(o, lo, hi) {
 		return outerPart{o.data[p*o.ld+lo:], o.ld, 1}
 	}
 	wide := (hi - lo + align - 1) / align * align
@@ -163,7 +163,7 @@ func (t *outerTask) wide(scratch []float32, p, k, lo, hi int) outerPart {
 		t.zip(o, scratch, w, k*w, p, k, lo, hi)
 		return outerPart{scratch, w, k}
 	}
-	if !o.aliases(lo, hi) && (hi-lo)%w == 0 {
+	if !t.aliases(o, lo, hi) && (hi-lo)%w == 0 {
 		return outerPart{o.data[p*o.ld+lo:], o.ld, 1}
 	}
 	pack := packTask{dst: scratch, src: o.data[p*o.ld+lo:], ld: o.ld, w: w, n: hi - lo, k: k, level: t.level}
@@ -171,8 +171,15 @@ func (t *outerTask) wide(scratch []float32, p, k, lo, hi int) outerPart {
 	return outerPart{scratch, w, k}
 }
 
-// aliases tells whether the columns [lo, hi) of successive rows drive each other out of caches.
-func (o *outerRows) aliases(lo, hi int) bool { return o.ld%aliasing == 0 && hi-lo < o.ld }
+// aliases tells whether the columns [lo, hi) of successive rows drive each other out of caches. Half as far apart they do so in the first cache only, for which
+// wide vectors compute long enough.
+func (t *outerTask) aliases(o *outerRows, lo, hi int) bool {
+	apart := aliasing
+	if t.level < AVX512 {
+		apart /= 2
+	}
+	return o.ld%apart == 0 && hi-lo < o.ld
+}
 
 // zip lays out the columns [lo, hi) of pairs of rows in words, the first row in the upper half. Those of a pair lie ldd words apart, blocks of 32 of them step.
 func (t *outerTask) zip(o *outerRows, dst []float32, ldd, step, p, k, lo, hi int) {
