@@ -282,58 +282,58 @@ TEXT ·bf16SwiGLU(SB), NOSPLIT, $0-48
 	JL   tail5
 
 loop4:
-	VMOVUPS      (BX)(R8*4), Z0
-	VMOVUPS      64(BX)(R8*4), Z1
-	VMOVUPS      (SI)(R8*4), Z2
-	VMOVUPS      64(SI)(R8*4), Z3
-	VXORPS       c80000000<>+0(SB), Z0, Z4
-	VMOVUPS      c42b20000<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      cc2d20000<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMOVUPS      c3fb8aa3b<>+0(SB), Z5
-	VFMADD213PS  c4b400000<>+0(SB), Z4, Z5
-	VSUBPS       c4b400000<>+0(SB), Z5, Z5
-	VFNMADD231PS c3f318000<>+0(SB), Z5, Z4
-	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z4
-	VMOVUPS      c3ab51e82<>+0(SB), Z6
-	VFMADD213PS  c3c091c2b<>+0(SB), Z4, Z6
-	VFMADD213PS  c3d2aac5f<>+0(SB), Z4, Z6
-	VFMADD213PS  c3e2aaa4a<>+0(SB), Z4, Z6
-	VFMADD213PS  c3efffffe<>+0(SB), Z4, Z6
-	VFMADD213PS  c3f800000<>+0(SB), Z4, Z6
-	VFMADD213PS  c3f800000<>+0(SB), Z4, Z6
-	VSCALEFPS    Z5, Z6, Z6
-	VMOVUPS      c3f800000<>+0(SB), Z4
-	VADDPS       Z4, Z6, Z6
-	VDIVPS       Z6, Z4, Z6
-	VMULPS       Z0, Z6, Z6
-	VMULPS       Z2, Z6, Z6
-	VXORPS       c80000000<>+0(SB), Z1, Z4
-	VMOVUPS      c42b20000<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      cc2d20000<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMOVUPS      c3fb8aa3b<>+0(SB), Z5
-	VFMADD213PS  c4b400000<>+0(SB), Z4, Z5
-	VSUBPS       c4b400000<>+0(SB), Z5, Z5
-	VFNMADD231PS c3f318000<>+0(SB), Z5, Z4
-	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z4
-	VMOVUPS      c3ab51e82<>+0(SB), Z7
-	VFMADD213PS  c3c091c2b<>+0(SB), Z4, Z7
-	VFMADD213PS  c3d2aac5f<>+0(SB), Z4, Z7
-	VFMADD213PS  c3e2aaa4a<>+0(SB), Z4, Z7
-	VFMADD213PS  c3efffffe<>+0(SB), Z4, Z7
-	VFMADD213PS  c3f800000<>+0(SB), Z4, Z7
-	VFMADD213PS  c3f800000<>+0(SB), Z4, Z7
-	VSCALEFPS    Z5, Z7, Z7
-	VMOVUPS      c3f800000<>+0(SB), Z4
-	VADDPS       Z4, Z7, Z7
-	VDIVPS       Z7, Z4, Z7
-	VMULPS       Z1, Z7, Z7
-	VMULPS       Z3, Z7, Z7
-	LONG         $0x4847f262
-	WORD         $0xf672
+	VMOVUPS           (BX)(R8*4), Z0
+	VMOVUPS           64(BX)(R8*4), Z1
+	VMOVUPS           (SI)(R8*4), Z2
+	VMOVUPS           64(SI)(R8*4), Z3
+	VXORPS.BCST       c80000000<>+0(SB), Z0, Z4
+	VBROADCASTSS      c42b20000<>+0(SB), Z5
+	VMINPS            Z4, Z5, Z4
+	VBROADCASTSS      cc2d20000<>+0(SB), Z5
+	VMAXPS            Z4, Z5, Z4
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS.BCST  c4b400000<>+0(SB), Z4, Z5
+	VSUBPS.BCST       c4b400000<>+0(SB), Z5, Z5
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z5, Z4
+	VBROADCASTSS      c3ab51e82<>+0(SB), Z6
+	VFMADD213PS.BCST  c3c091c2b<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3d2aac5f<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3e2aaa4a<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3efffffe<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z4, Z6
+	VSCALEFPS         Z5, Z6, Z6
+	VBROADCASTSS      c3f800000<>+0(SB), Z4
+	VADDPS            Z4, Z6, Z6
+	VDIVPS            Z6, Z4, Z6
+	VMULPS            Z0, Z6, Z6
+	VMULPS            Z2, Z6, Z6
+	VXORPS.BCST       c80000000<>+0(SB), Z1, Z4
+	VBROADCASTSS      c42b20000<>+0(SB), Z5
+	VMINPS            Z4, Z5, Z4
+	VBROADCASTSS      cc2d20000<>+0(SB), Z5
+	VMAXPS            Z4, Z5, Z4
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS.BCST  c4b400000<>+0(SB), Z4, Z5
+	VSUBPS.BCST       c4b400000<>+0(SB), Z5, Z5
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z5, Z4
+	VBROADCASTSS      c3ab51e82<>+0(SB), Z7
+	VFMADD213PS.BCST  c3c091c2b<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3d2aac5f<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3e2aaa4a<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3efffffe<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z4, Z7
+	VSCALEFPS         Z5, Z7, Z7
+	VBROADCASTSS      c3f800000<>+0(SB), Z4
+	VADDPS            Z4, Z7, Z7
+	VDIVPS            Z7, Z4, Z7
+	VMULPS            Z1, Z7, Z7
+	VMULPS            Z3, Z7, Z7
+	LONG              $0x4847f262
+	WORD              $0xf672
 
 	// VCVTNE2PS2BF16 Z6, Z7, Z6
 	VMOVDQU16 Z6, (AX)(R8*2)
@@ -352,65 +352,65 @@ loop4:
 	JGE       loop4
 
 tail5:
-	ADDQ         $0x20, DI
-	JZ           done6
-	MOVQ         $-1, R9
-	BZHIQ        DI, R9, R9
-	KMOVQ        R9, K1
-	KMOVW        K1, K2
-	KSHIFTRD     $0x10, K1, K3
-	VMOVUPS.Z    (BX)(R8*4), K2, Z0
-	VMOVUPS.Z    64(BX)(R8*4), K3, Z1
-	VMOVUPS.Z    (SI)(R8*4), K2, Z2
-	VMOVUPS.Z    64(SI)(R8*4), K3, Z3
-	VXORPS       c80000000<>+0(SB), Z0, Z4
-	VMOVUPS      c42b20000<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      cc2d20000<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMOVUPS      c3fb8aa3b<>+0(SB), Z5
-	VFMADD213PS  c4b400000<>+0(SB), Z4, Z5
-	VSUBPS       c4b400000<>+0(SB), Z5, Z5
-	VFNMADD231PS c3f318000<>+0(SB), Z5, Z4
-	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z4
-	VMOVUPS      c3ab51e82<>+0(SB), Z6
-	VFMADD213PS  c3c091c2b<>+0(SB), Z4, Z6
-	VFMADD213PS  c3d2aac5f<>+0(SB), Z4, Z6
-	VFMADD213PS  c3e2aaa4a<>+0(SB), Z4, Z6
-	VFMADD213PS  c3efffffe<>+0(SB), Z4, Z6
-	VFMADD213PS  c3f800000<>+0(SB), Z4, Z6
-	VFMADD213PS  c3f800000<>+0(SB), Z4, Z6
-	VSCALEFPS    Z5, Z6, Z6
-	VMOVUPS      c3f800000<>+0(SB), Z4
-	VADDPS       Z4, Z6, Z6
-	VDIVPS       Z6, Z4, Z6
-	VMULPS       Z0, Z6, Z6
-	VMULPS       Z2, Z6, Z6
-	VXORPS       c80000000<>+0(SB), Z1, Z4
-	VMOVUPS      c42b20000<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      cc2d20000<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMOVUPS      c3fb8aa3b<>+0(SB), Z5
-	VFMADD213PS  c4b400000<>+0(SB), Z4, Z5
-	VSUBPS       c4b400000<>+0(SB), Z5, Z5
-	VFNMADD231PS c3f318000<>+0(SB), Z5, Z4
-	VFNMADD231PS cb95e8083<>+0(SB), Z5, Z4
-	VMOVUPS      c3ab51e82<>+0(SB), Z7
-	VFMADD213PS  c3c091c2b<>+0(SB), Z4, Z7
-	VFMADD213PS  c3d2aac5f<>+0(SB), Z4, Z7
-	VFMADD213PS  c3e2aaa4a<>+0(SB), Z4, Z7
-	VFMADD213PS  c3efffffe<>+0(SB), Z4, Z7
-	VFMADD213PS  c3f800000<>+0(SB), Z4, Z7
-	VFMADD213PS  c3f800000<>+0(SB), Z4, Z7
-	VSCALEFPS    Z5, Z7, Z7
-	VMOVUPS      c3f800000<>+0(SB), Z4
-	VADDPS       Z4, Z7, Z7
-	VDIVPS       Z7, Z4, Z7
-	VMULPS       Z1, Z7, Z7
-	VMULPS       Z3, Z7, Z7
-	LONG         $0x4847f262
-	WORD         $0xf672
+	ADDQ              $0x20, DI
+	JZ                done6
+	MOVQ              $-1, R9
+	BZHIQ             DI, R9, R9
+	KMOVQ             R9, K1
+	KMOVW             K1, K2
+	KSHIFTRD          $0x10, K1, K3
+	VMOVUPS.Z         (BX)(R8*4), K2, Z0
+	VMOVUPS.Z         64(BX)(R8*4), K3, Z1
+	VMOVUPS.Z         (SI)(R8*4), K2, Z2
+	VMOVUPS.Z         64(SI)(R8*4), K3, Z3
+	VXORPS.BCST       c80000000<>+0(SB), Z0, Z4
+	VBROADCASTSS      c42b20000<>+0(SB), Z5
+	VMINPS            Z4, Z5, Z4
+	VBROADCASTSS      cc2d20000<>+0(SB), Z5
+	VMAXPS            Z4, Z5, Z4
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS.BCST  c4b400000<>+0(SB), Z4, Z5
+	VSUBPS.BCST       c4b400000<>+0(SB), Z5, Z5
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z5, Z4
+	VBROADCASTSS      c3ab51e82<>+0(SB), Z6
+	VFMADD213PS.BCST  c3c091c2b<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3d2aac5f<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3e2aaa4a<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3efffffe<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z4, Z6
+	VSCALEFPS         Z5, Z6, Z6
+	VBROADCASTSS      c3f800000<>+0(SB), Z4
+	VADDPS            Z4, Z6, Z6
+	VDIVPS            Z6, Z4, Z6
+	VMULPS            Z0, Z6, Z6
+	VMULPS            Z2, Z6, Z6
+	VXORPS.BCST       c80000000<>+0(SB), Z1, Z4
+	VBROADCASTSS      c42b20000<>+0(SB), Z5
+	VMINPS            Z4, Z5, Z4
+	VBROADCASTSS      cc2d20000<>+0(SB), Z5
+	VMAXPS            Z4, Z5, Z4
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z5
+	VFMADD213PS.BCST  c4b400000<>+0(SB), Z4, Z5
+	VSUBPS.BCST       c4b400000<>+0(SB), Z5, Z5
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z5, Z4
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z5, Z4
+	VBROADCASTSS      c3ab51e82<>+0(SB), Z7
+	VFMADD213PS.BCST  c3c091c2b<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3d2aac5f<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3e2aaa4a<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3efffffe<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z4, Z7
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z4, Z7
+	VSCALEFPS         Z5, Z7, Z7
+	VBROADCASTSS      c3f800000<>+0(SB), Z4
+	VADDPS            Z4, Z7, Z7
+	VDIVPS            Z7, Z4, Z7
+	VMULPS            Z1, Z7, Z7
+	VMULPS            Z3, Z7, Z7
+	LONG              $0x4847f262
+	WORD              $0xf672
 
 	// VCVTNE2PS2BF16 Z6, Z7, Z6
 	VMOVDQU16 Z6, K1, (AX)(R8*2)
@@ -666,87 +666,87 @@ GLOBL c3f800000<>(SB), RODATA|NOPTR, $64
 // func bf16SwiGLUBackward(dgate *uint16, dup *uint16, y *uint16, dy *float32, gate *uint16, up *uint16, n int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F, BMI2
 TEXT ·bf16SwiGLUBackward(SB), NOSPLIT, $0-56
-	MOVQ    dgate+0(FP), AX
-	MOVQ    dup+8(FP), CX
-	MOVQ    y+16(FP), DX
-	MOVQ    dy+24(FP), BX
-	MOVQ    gate+32(FP), SI
-	MOVQ    up+40(FP), DI
-	MOVQ    n+48(FP), R8
-	VMOVUPS c3f800000<>+0(SB), Z0
-	XORQ    R9, R9
-	SUBQ    $0x20, R8
-	JL      tail8
+	MOVQ         dgate+0(FP), AX
+	MOVQ         dup+8(FP), CX
+	MOVQ         y+16(FP), DX
+	MOVQ         dy+24(FP), BX
+	MOVQ         gate+32(FP), SI
+	MOVQ         up+40(FP), DI
+	MOVQ         n+48(FP), R8
+	VBROADCASTSS c3f800000<>+0(SB), Z0
+	XORQ         R9, R9
+	SUBQ         $0x20, R8
+	JL           tail8
 
 loop7:
-	VPMOVZXWD    (SI)(R9*2), Z1
-	VPSLLD       $0x10, Z1, Z1
-	VPMOVZXWD    32(SI)(R9*2), Z2
-	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD    (DI)(R9*2), Z3
-	VPSLLD       $0x10, Z3, Z3
-	VPMOVZXWD    32(DI)(R9*2), Z4
-	VPSLLD       $0x10, Z4, Z4
-	VMOVUPS      (BX)(R9*4), Z5
-	VMOVUPS      64(BX)(R9*4), Z6
-	VXORPS       c80000000<>+0(SB), Z1, Z7
-	VMOVUPS      c42b20000<>+0(SB), Z8
-	VMINPS       Z7, Z8, Z7
-	VMOVUPS      cc2d20000<>+0(SB), Z8
-	VMAXPS       Z7, Z8, Z7
-	VMOVUPS      c3fb8aa3b<>+0(SB), Z8
-	VFMADD213PS  c4b400000<>+0(SB), Z7, Z8
-	VSUBPS       c4b400000<>+0(SB), Z8, Z8
-	VFNMADD231PS c3f318000<>+0(SB), Z8, Z7
-	VFNMADD231PS cb95e8083<>+0(SB), Z8, Z7
-	VMOVUPS      c3ab51e82<>+0(SB), Z9
-	VFMADD213PS  c3c091c2b<>+0(SB), Z7, Z9
-	VFMADD213PS  c3d2aac5f<>+0(SB), Z7, Z9
-	VFMADD213PS  c3e2aaa4a<>+0(SB), Z7, Z9
-	VFMADD213PS  c3efffffe<>+0(SB), Z7, Z9
-	VFMADD213PS  c3f800000<>+0(SB), Z7, Z9
-	VFMADD213PS  c3f800000<>+0(SB), Z7, Z9
-	VSCALEFPS    Z8, Z9, Z9
-	VMOVUPS      c3f800000<>+0(SB), Z7
-	VADDPS       Z7, Z9, Z9
-	VDIVPS       Z9, Z7, Z9
-	VMULPS       Z9, Z1, Z7
-	VSUBPS       Z9, Z0, Z1
-	VFMADD213PS  Z9, Z7, Z1
-	VMULPS       Z3, Z1, Z1
-	VMULPS       Z5, Z1, Z1
-	VMULPS       Z7, Z3, Z3
-	VMULPS       Z5, Z7, Z7
-	VXORPS       c80000000<>+0(SB), Z2, Z5
-	VMOVUPS      c42b20000<>+0(SB), Z8
-	VMINPS       Z5, Z8, Z5
-	VMOVUPS      cc2d20000<>+0(SB), Z8
-	VMAXPS       Z5, Z8, Z5
-	VMOVUPS      c3fb8aa3b<>+0(SB), Z8
-	VFMADD213PS  c4b400000<>+0(SB), Z5, Z8
-	VSUBPS       c4b400000<>+0(SB), Z8, Z8
-	VFNMADD231PS c3f318000<>+0(SB), Z8, Z5
-	VFNMADD231PS cb95e8083<>+0(SB), Z8, Z5
-	VMOVUPS      c3ab51e82<>+0(SB), Z9
-	VFMADD213PS  c3c091c2b<>+0(SB), Z5, Z9
-	VFMADD213PS  c3d2aac5f<>+0(SB), Z5, Z9
-	VFMADD213PS  c3e2aaa4a<>+0(SB), Z5, Z9
-	VFMADD213PS  c3efffffe<>+0(SB), Z5, Z9
-	VFMADD213PS  c3f800000<>+0(SB), Z5, Z9
-	VFMADD213PS  c3f800000<>+0(SB), Z5, Z9
-	VSCALEFPS    Z8, Z9, Z9
-	VMOVUPS      c3f800000<>+0(SB), Z5
-	VADDPS       Z5, Z9, Z9
-	VDIVPS       Z9, Z5, Z9
-	VMULPS       Z9, Z2, Z5
-	VSUBPS       Z9, Z0, Z2
-	VFMADD213PS  Z9, Z5, Z2
-	VMULPS       Z4, Z2, Z2
-	VMULPS       Z6, Z2, Z2
-	VMULPS       Z5, Z4, Z4
-	VMULPS       Z6, Z5, Z5
-	LONG         $0x485ff262
-	WORD         $0xdb72
+	VPMOVZXWD         (SI)(R9*2), Z1
+	VPSLLD            $0x10, Z1, Z1
+	VPMOVZXWD         32(SI)(R9*2), Z2
+	VPSLLD            $0x10, Z2, Z2
+	VPMOVZXWD         (DI)(R9*2), Z3
+	VPSLLD            $0x10, Z3, Z3
+	VPMOVZXWD         32(DI)(R9*2), Z4
+	VPSLLD            $0x10, Z4, Z4
+	VMOVUPS           (BX)(R9*4), Z5
+	VMOVUPS           64(BX)(R9*4), Z6
+	VXORPS.BCST       c80000000<>+0(SB), Z1, Z7
+	VBROADCASTSS      c42b20000<>+0(SB), Z8
+	VMINPS            Z7, Z8, Z7
+	VBROADCASTSS      cc2d20000<>+0(SB), Z8
+	VMAXPS            Z7, Z8, Z7
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z8
+	VFMADD213PS.BCST  c4b400000<>+0(SB), Z7, Z8
+	VSUBPS.BCST       c4b400000<>+0(SB), Z8, Z8
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z8, Z7
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z8, Z7
+	VBROADCASTSS      c3ab51e82<>+0(SB), Z9
+	VFMADD213PS.BCST  c3c091c2b<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3d2aac5f<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3e2aaa4a<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3efffffe<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z7, Z9
+	VSCALEFPS         Z8, Z9, Z9
+	VBROADCASTSS      c3f800000<>+0(SB), Z7
+	VADDPS            Z7, Z9, Z9
+	VDIVPS            Z9, Z7, Z9
+	VMULPS            Z9, Z1, Z7
+	VSUBPS            Z9, Z0, Z1
+	VFMADD213PS       Z9, Z7, Z1
+	VMULPS            Z3, Z1, Z1
+	VMULPS            Z5, Z1, Z1
+	VMULPS            Z7, Z3, Z3
+	VMULPS            Z5, Z7, Z7
+	VXORPS.BCST       c80000000<>+0(SB), Z2, Z5
+	VBROADCASTSS      c42b20000<>+0(SB), Z8
+	VMINPS            Z5, Z8, Z5
+	VBROADCASTSS      cc2d20000<>+0(SB), Z8
+	VMAXPS            Z5, Z8, Z5
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z8
+	VFMADD213PS.BCST  c4b400000<>+0(SB), Z5, Z8
+	VSUBPS.BCST       c4b400000<>+0(SB), Z8, Z8
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z8, Z5
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z8, Z5
+	VBROADCASTSS      c3ab51e82<>+0(SB), Z9
+	VFMADD213PS.BCST  c3c091c2b<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3d2aac5f<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3e2aaa4a<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3efffffe<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z5, Z9
+	VSCALEFPS         Z8, Z9, Z9
+	VBROADCASTSS      c3f800000<>+0(SB), Z5
+	VADDPS            Z5, Z9, Z9
+	VDIVPS            Z9, Z5, Z9
+	VMULPS            Z9, Z2, Z5
+	VSUBPS            Z9, Z0, Z2
+	VFMADD213PS       Z9, Z5, Z2
+	VMULPS            Z4, Z2, Z2
+	VMULPS            Z6, Z2, Z2
+	VMULPS            Z5, Z4, Z4
+	VMULPS            Z6, Z5, Z5
+	LONG              $0x485ff262
+	WORD              $0xdb72
 
 	// VCVTNE2PS2BF16 Z3, Z4, Z3
 	VMOVDQU16 Z3, (DX)(R9*2)
@@ -765,81 +765,81 @@ loop7:
 	JGE       loop7
 
 tail8:
-	ADDQ         $0x20, R8
-	JZ           done9
-	MOVQ         $-1, R10
-	BZHIQ        R8, R10, R10
-	KMOVQ        R10, K1
-	KMOVW        K1, K2
-	KSHIFTRD     $0x10, K1, K3
-	VPMOVZXWD.Z  (SI)(R9*2), K2, Z1
-	VPSLLD       $0x10, Z1, Z1
-	VPMOVZXWD.Z  32(SI)(R9*2), K3, Z2
-	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD.Z  (DI)(R9*2), K2, Z3
-	VPSLLD       $0x10, Z3, Z3
-	VPMOVZXWD.Z  32(DI)(R9*2), K3, Z4
-	VPSLLD       $0x10, Z4, Z4
-	VMOVUPS.Z    (BX)(R9*4), K2, Z5
-	VMOVUPS.Z    64(BX)(R9*4), K3, Z6
-	VXORPS       c80000000<>+0(SB), Z1, Z7
-	VMOVUPS      c42b20000<>+0(SB), Z8
-	VMINPS       Z7, Z8, Z7
-	VMOVUPS      cc2d20000<>+0(SB), Z8
-	VMAXPS       Z7, Z8, Z7
-	VMOVUPS      c3fb8aa3b<>+0(SB), Z8
-	VFMADD213PS  c4b400000<>+0(SB), Z7, Z8
-	VSUBPS       c4b400000<>+0(SB), Z8, Z8
-	VFNMADD231PS c3f318000<>+0(SB), Z8, Z7
-	VFNMADD231PS cb95e8083<>+0(SB), Z8, Z7
-	VMOVUPS      c3ab51e82<>+0(SB), Z9
-	VFMADD213PS  c3c091c2b<>+0(SB), Z7, Z9
-	VFMADD213PS  c3d2aac5f<>+0(SB), Z7, Z9
-	VFMADD213PS  c3e2aaa4a<>+0(SB), Z7, Z9
-	VFMADD213PS  c3efffffe<>+0(SB), Z7, Z9
-	VFMADD213PS  c3f800000<>+0(SB), Z7, Z9
-	VFMADD213PS  c3f800000<>+0(SB), Z7, Z9
-	VSCALEFPS    Z8, Z9, Z9
-	VMOVUPS      c3f800000<>+0(SB), Z7
-	VADDPS       Z7, Z9, Z9
-	VDIVPS       Z9, Z7, Z9
-	VMULPS       Z9, Z1, Z7
-	VSUBPS       Z9, Z0, Z1
-	VFMADD213PS  Z9, Z7, Z1
-	VMULPS       Z3, Z1, Z1
-	VMULPS       Z5, Z1, Z1
-	VMULPS       Z7, Z3, Z3
-	VMULPS       Z5, Z7, Z7
-	VXORPS       c80000000<>+0(SB), Z2, Z5
-	VMOVUPS      c42b20000<>+0(SB), Z8
-	VMINPS       Z5, Z8, Z5
-	VMOVUPS      cc2d20000<>+0(SB), Z8
-	VMAXPS       Z5, Z8, Z5
-	VMOVUPS      c3fb8aa3b<>+0(SB), Z8
-	VFMADD213PS  c4b400000<>+0(SB), Z5, Z8
-	VSUBPS       c4b400000<>+0(SB), Z8, Z8
-	VFNMADD231PS c3f318000<>+0(SB), Z8, Z5
-	VFNMADD231PS cb95e8083<>+0(SB), Z8, Z5
-	VMOVUPS      c3ab51e82<>+0(SB), Z9
-	VFMADD213PS  c3c091c2b<>+0(SB), Z5, Z9
-	VFMADD213PS  c3d2aac5f<>+0(SB), Z5, Z9
-	VFMADD213PS  c3e2aaa4a<>+0(SB), Z5, Z9
-	VFMADD213PS  c3efffffe<>+0(SB), Z5, Z9
-	VFMADD213PS  c3f800000<>+0(SB), Z5, Z9
-	VFMADD213PS  c3f800000<>+0(SB), Z5, Z9
-	VSCALEFPS    Z8, Z9, Z9
-	VMOVUPS      c3f800000<>+0(SB), Z5
-	VADDPS       Z5, Z9, Z9
-	VDIVPS       Z9, Z5, Z9
-	VMULPS       Z9, Z2, Z2
-	VSUBPS       Z9, Z0, Z0
-	VFMADD213PS  Z9, Z2, Z0
-	VMULPS       Z4, Z0, Z0
-	VMULPS       Z6, Z0, Z0
-	VMULPS       Z2, Z4, Z4
-	VMULPS       Z6, Z2, Z2
-	LONG         $0x485ff262
-	WORD         $0xdb72
+	ADDQ              $0x20, R8
+	JZ                done9
+	MOVQ              $-1, R10
+	BZHIQ             R8, R10, R10
+	KMOVQ             R10, K1
+	KMOVW             K1, K2
+	KSHIFTRD          $0x10, K1, K3
+	VPMOVZXWD.Z       (SI)(R9*2), K2, Z1
+	VPSLLD            $0x10, Z1, Z1
+	VPMOVZXWD.Z       32(SI)(R9*2), K3, Z2
+	VPSLLD            $0x10, Z2, Z2
+	VPMOVZXWD.Z       (DI)(R9*2), K2, Z3
+	VPSLLD            $0x10, Z3, Z3
+	VPMOVZXWD.Z       32(DI)(R9*2), K3, Z4
+	VPSLLD            $0x10, Z4, Z4
+	VMOVUPS.Z         (BX)(R9*4), K2, Z5
+	VMOVUPS.Z         64(BX)(R9*4), K3, Z6
+	VXORPS.BCST       c80000000<>+0(SB), Z1, Z7
+	VBROADCASTSS      c42b20000<>+0(SB), Z8
+	VMINPS            Z7, Z8, Z7
+	VBROADCASTSS      cc2d20000<>+0(SB), Z8
+	VMAXPS            Z7, Z8, Z7
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z8
+	VFMADD213PS.BCST  c4b400000<>+0(SB), Z7, Z8
+	VSUBPS.BCST       c4b400000<>+0(SB), Z8, Z8
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z8, Z7
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z8, Z7
+	VBROADCASTSS      c3ab51e82<>+0(SB), Z9
+	VFMADD213PS.BCST  c3c091c2b<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3d2aac5f<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3e2aaa4a<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3efffffe<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z7, Z9
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z7, Z9
+	VSCALEFPS         Z8, Z9, Z9
+	VBROADCASTSS      c3f800000<>+0(SB), Z7
+	VADDPS            Z7, Z9, Z9
+	VDIVPS            Z9, Z7, Z9
+	VMULPS            Z9, Z1, Z7
+	VSUBPS            Z9, Z0, Z1
+	VFMADD213PS       Z9, Z7, Z1
+	VMULPS            Z3, Z1, Z1
+	VMULPS            Z5, Z1, Z1
+	VMULPS            Z7, Z3, Z3
+	VMULPS            Z5, Z7, Z7
+	VXORPS.BCST       c80000000<>+0(SB), Z2, Z5
+	VBROADCASTSS      c42b20000<>+0(SB), Z8
+	VMINPS            Z5, Z8, Z5
+	VBROADCASTSS      cc2d20000<>+0(SB), Z8
+	VMAXPS            Z5, Z8, Z5
+	VBROADCASTSS      c3fb8aa3b<>+0(SB), Z8
+	VFMADD213PS.BCST  c4b400000<>+0(SB), Z5, Z8
+	VSUBPS.BCST       c4b400000<>+0(SB), Z8, Z8
+	VFNMADD231PS.BCST c3f318000<>+0(SB), Z8, Z5
+	VFNMADD231PS.BCST cb95e8083<>+0(SB), Z8, Z5
+	VBROADCASTSS      c3ab51e82<>+0(SB), Z9
+	VFMADD213PS.BCST  c3c091c2b<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3d2aac5f<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3e2aaa4a<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3efffffe<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z5, Z9
+	VFMADD213PS.BCST  c3f800000<>+0(SB), Z5, Z9
+	VSCALEFPS         Z8, Z9, Z9
+	VBROADCASTSS      c3f800000<>+0(SB), Z5
+	VADDPS            Z5, Z9, Z9
+	VDIVPS            Z9, Z5, Z9
+	VMULPS            Z9, Z2, Z2
+	VSUBPS            Z9, Z0, Z0
+	VFMADD213PS       Z9, Z2, Z0
+	VMULPS            Z4, Z0, Z0
+	VMULPS            Z6, Z0, Z0
+	VMULPS            Z2, Z4, Z4
+	VMULPS            Z6, Z2, Z2
+	LONG              $0x485ff262
+	WORD              $0xdb72
 
 	// VCVTNE2PS2BF16 Z3, Z4, Z3
 	VMOVDQU16 Z3, K1, (DX)(R9*2)

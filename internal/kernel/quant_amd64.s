@@ -5483,8 +5483,8 @@ TEXT ·quantizeVNNI(SB), NOSPLIT, $0-52
 block:
 	VMOVUPS       (DX), Z0
 	VMOVUPS       64(DX), Z1
-	VPANDD        quantMagnitude<>+0(SB), Z0, Z2
-	VPANDD        quantMagnitude<>+0(SB), Z1, Z3
+	VPANDD.BCST   quantMagnitude<>+0(SB), Z0, Z2
+	VPANDD.BCST   quantMagnitude<>+0(SB), Z1, Z3
 	VMAXPS        Z3, Z2, Z2
 	VEXTRACTF64X4 $0x01, Z2, Y3
 	VMAXPS        Y3, Y2, Y2

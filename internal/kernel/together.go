@@ -14,6 +14,8 @@ type together struct {
 	open  bool
 	jobs  []job
 	times times // of the jobs
+
+	mixed, among int // so many items of the first job go in turn with others among so many items
 }
 
 // job is a kernel of them.
@@ -41,15 +43,10 @@ func (c *CPU) EndTogether() {
 	if len(t.jobs) == 0 {
 		return
 	}
-	// The largest items first: the workers are done at nearly the same time then.
-	slices.SortStableFunc(t.jobs, func(a, b job) int { return cmp.Compare(b.work.FLOPs/float64(b.items), a.work.FLOPs/float64(a.items)) })
-	items := 0
-	for _, j := range t.jobs {
-		items += j.items
-	}
+	items := t.arrange()
 	t.times.begin(c.profile.on, c.pool.Workers(), len(t.jobs))
 	start := c.Start()
-	c.pool.Run(items, 1, t)
+	c.pool.RunInTurn(items, t)
 	wall := c.since(start)
 	for i, j := range t.jobs {
 		took := t.times.of(i)
@@ -62,6 +59,48 @@ func (c *CPU) EndTogether() {
 	t.jobs = t.jobs[:0]
 	c.task.outer.release()
 	c.task.dattn = dattentionTask{}
+}
+
+// arrange puts the jobs in their order and returns how many items they have: attention, whose items go in turn with those of the others, and the largest items
+// first, so that the workers are done at nearly the same time.
+func (t *together) arrange() (items int) {
+	slices.SortStableFunc(t.jobs, func(a, b job) int {
+		if a.mixes() != b.mixes() {
+			return cmp.Compare(b.mixes(), a.mixes())
+		}
+		return cmp.Compare(b.work.FLOPs/float64(b.items), a.work.FLOPs/float64(a.items))
+	})
+	for _, j := range t.jobs {
+		items += j.items
+	}
+	t.mixed, t.among = t.jobs[0].mixes(), items
+	if last := len(t.jobs) - 1; last > 1 {
+		t.among -= t.jobs[last].items
+	}
+	return items
+}
+
+// mixes is how many items compute in a worker's own caches: they are to be done while other workers read much from memory.
+func (j *job) mixes() int {
+	if _, ok := j.task.(*dattentionTask); ok {
+		return j.items
+	}
+	return 0
+}
+
+// item is the i-th item: of which job, and which of that.
+func (t *together) item(i int) (job, at int) {
+	n := min(i, t.among)
+	mixed := n * t.mixed / max(t.among, 1)
+	if i < t.among && (i+1)*t.mixed/t.among > mixed {
+		return 0, mixed
+	}
+	at = t.mixed + i - mixed
+	for at >= t.jobs[job].items {
+		at -= t.jobs[job].items
+		job++
+	}
+	return job, at
 }
 
 // endJob does what is left of a kernel when its items are done, and records it.
@@ -89,11 +128,7 @@ func (c *CPU) runItems(start time.Time, t parallel.Task, items int, w Work) {
 
 func (t *together) Do(worker, lo, hi int) {
 	for item := lo; item < hi; item++ {
-		i, at := 0, item
-		for at >= t.jobs[i].items {
-			at -= t.jobs[i].items
-			i++
-		}
+		i, at := t.item(item)
 		t.times.do(i, t.jobs[i].task, worker, at, at+1)
 	}
 }

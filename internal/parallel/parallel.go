@@ -131,6 +131,9 @@ func (p *Pool) Run(n, grain int, t Task) {
 	p.run(n, max(grain, 1), parts, t)
 }
 
+// RunInTurn is Run for items of very different size, the small ones last: they are taken one by one in their order by whoever is free.
+func (p *Pool) RunInTurn(n int, t Task) { p.run(n, 1, 1, t) }
+
 // ranges is how many ranges of grain items n items are.
 func ranges(n, grain int) int {
 	grain = max(grain, 1)

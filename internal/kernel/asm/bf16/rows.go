@@ -132,7 +132,7 @@ func swigluBackward() {
 	begin("bf16SwiGLUBackward", "dgate *uint16, dup *uint16, y *uint16, dy *float32, gate *uint16, up *uint16, n int",
 		"computes dgate = dy∘up∘silu′(gate), dup = dy∘silu(gate) and y = silu(gate)∘up. dgate may be gate, and dup up.")
 	dgate, dup, y, dy, gate, up, n := gp("dgate"), gp("dup"), gp("y"), gp("dy"), gp("gate"), gp("up"), gp("n")
-	one := vec.AVX512.Copy(vec.Const(1))
+	one := vec.AVX512.Fill(1)
 	sweep(n, func(p place) {
 		g, u, d := p.halves(gate), p.halves(up), p.floats(dy)
 		var slope, silu [2]reg.VecVirtual

@@ -157,7 +157,7 @@ func (l level) bf16(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, a func(i
 			case p == 0:
 				VPSLLD(Imm(16), w[v], w[v])
 			case l.lanes == 16:
-				VPANDD(upper(), w[v], w[v])
+				VPANDD_BCST(upper(), w[v], w[v])
 			default:
 				VPAND(upper(), w[v], w[v])
 			}

@@ -26,9 +26,9 @@ func dswiglu(w vec.Width) {
 		"dgate", "dup", "y", "dy", "gate", "up")
 	elementwise(w, "dy", func(a vec.At) {
 		g := a.Load(p["gate"])
-		s, t := w.Sigmoid(g), w.Copy(vec.Const(1))
+		s, t := w.Sigmoid(g), w.Fill(1)
 		VSUBPS(s, t, t)
-		VFMADD213PS(vec.Const(1), g, t)
+		w.Apply(vec.MulAdd, vec.Const(1), g, t)
 		VMULPS(s, t, t)
 		VMULPS(g, s, s)
 		dy, up := a.Load(p["dy"]), a.Load(p["up"])
@@ -44,7 +44,7 @@ func dswiglu(w vec.Width) {
 
 func maxOf(w vec.Width) {
 	p := w.Func("maxOf", "returns the largest of x, which has one; a NaN may be left out.", "(x []float32) float32", "x")
-	low := w.Copy(vec.Const(float32(math.Inf(-1))))
+	low := w.Fill(float32(math.Inf(-1)))
 	top := w.Zeros(4 * w.Parts())
 	for _, v := range top {
 		VMOVUPS(low, v)

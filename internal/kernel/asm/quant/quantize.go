@@ -108,8 +108,8 @@ func quantize512() {
 	for i := range 2 {
 		VMOVUPS(Mem{Base: x, Disp: 64 * i}, v[i])
 	}
-	VPANDD(magnitude, v[0], m)
-	VPANDD(magnitude, v[1], t)
+	VPANDD_BCST(magnitude, v[0], m)
+	VPANDD_BCST(magnitude, v[1], t)
 	VMAXPS(t, m, m)
 	VEXTRACTF64X4(Imm(1), m, up)
 	best := YMM()

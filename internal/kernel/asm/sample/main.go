@@ -28,11 +28,7 @@ func topOf(w vec.Width) {
 	w.Sweep(vec.Len("x"), blocks, func(group []vec.At) {
 		for i, a := range group {
 			x, abs := a.Load(p["x"]), w.New()
-			if w == vec.AVX512 {
-				VPANDD(vec.ConstBits(0x7fffffff), x, abs)
-			} else {
-				VPAND(vec.ConstBits(0x7fffffff), x, abs)
-			}
+			w.Apply(vec.And, vec.ConstBits(0x7fffffff), x, abs)
 			VPMAXUD(abs, bits[i], bits[i])
 			a.Fill(x, tops[i])
 			VMAXPS(x, tops[i], tops[i])

@@ -13,18 +13,17 @@ var expPoly = []float32{0.0013818296138197184, 0.008368532173335552, 0.041668292
 // too large ∞, and NaN stays NaN. It is x = n·ln2 + r, then 2^n·e^r.
 func (w Width) Exp(x reg.VecVirtual) reg.VecVirtual {
 	magic := Const(0x1.8p23) // adding it rounds to an integer in the low bits
-	t, n := w.Copy(Const(89)), w.New()
-	VMINPS(x, t, x) // the operand that comes first here is the one that is kept if it is NaN
-	VMOVUPS(Const(-105), t)
-	VMAXPS(x, t, x)
-	VMOVUPS(Const(1.442695040888963407), t)
-	VFMADD213PS(magic, x, t)
-	VSUBPS(magic, t, n)
-	VFNMADD231PS(Const(0.693359375), n, x)
-	VFNMADD231PS(Const(-0.00021219444005469058), n, x)
-	p := w.Copy(Const(expPoly[0]))
+	n := w.New()
+	VMINPS(x, w.Fill(89), x) // the operand that comes first here is the one that is kept if it is NaN
+	VMAXPS(x, w.Fill(-105), x)
+	t := w.Fill(1.442695040888963407)
+	w.Apply(MulAdd, magic, x, t)
+	w.Apply(Sub, magic, t, n)
+	w.Apply(TakeAway, Const(0.693359375), n, x)
+	w.Apply(TakeAway, Const(-0.00021219444005469058), n, x)
+	p := w.Fill(expPoly[0])
 	for _, c := range expPoly[1:] {
-		VFMADD213PS(Const(c), x, p)
+		w.Apply(MulAdd, Const(c), x, p)
 	}
 	if w == AVX512 {
 		VSCALEFPS(n, p, p)
@@ -46,9 +45,9 @@ func (w Width) Exp(x reg.VecVirtual) reg.VecVirtual {
 // Sigmoid returns 1/(1+e^−x), which is also the derivative of log(1+e^x).
 func (w Width) Sigmoid(x reg.VecVirtual) reg.VecVirtual {
 	minus := w.New()
-	VXORPS(ConstBits(0x80000000), x, minus)
+	w.Apply(Flip, ConstBits(0x80000000), x, minus)
 	e := w.Exp(minus)
-	one := w.Copy(Const(1))
+	one := w.Fill(1)
 	VADDPS(one, e, e)
 	VDIVPS(e, one, e)
 	return e

@@ -81,6 +81,31 @@ func (w Width) low(v reg.VecVirtual) reg.Register {
 
 var constants = map[uint32]Mem{}
 
+// Fill returns a register with f in every lane.
+func (w Width) Fill(f float32) reg.VecVirtual { return w.Broadcast(Const(f)) }
+
+// Operation is an instruction whose first operand may lie in memory: a whole register, or one value for all lanes.
+type Operation struct{ Vector, Broadcast func(ops ...Op) }
+
+// The operations that constants are used with.
+var (
+	Sub      = Operation{VSUBPS, VSUBPS_BCST}
+	MulAdd   = Operation{VFMADD213PS, VFMADD213PS_BCST}   // the constant is added
+	TakeAway = Operation{VFNMADD231PS, VFNMADD231PS_BCST} // the constant is a factor
+	Flip     = Operation{VXORPS, VXORPS_BCST}
+	And      = Operation{VANDPS, VANDPS_BCST}
+)
+
+// Apply emits an operation with a constant from memory, of which a wide register takes one value: the linker aligns no data to cache lines, and a load of 64 bytes
+// across two takes twice as long.
+func (w Width) Apply(o Operation, constant Mem, ops ...Op) {
+	emit := o.Vector
+	if w == AVX512 {
+		emit = o.Broadcast
+	}
+	emit(append([]Op{constant}, ops...)...)
+}
+
 // Const is 16 times f in memory.
 func Const(f float32) Mem { return ConstBits(math.Float32bits(f)) }
 
