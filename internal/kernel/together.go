@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -14,8 +15,6 @@ type together struct {
 	open  bool
 	jobs  []job
 	times times // of the jobs
-
-	mixed, among int // so many items of the first job go in turn with others among so many items
 }
 
 // job is a kernel of them.
@@ -61,46 +60,22 @@ func (c *CPU) EndTogether() {
 	c.task.dattn = dattentionTask{}
 }
 
-// arrange puts the jobs in their order and returns how many items they have: attention, whose items go in turn with those of the others, and the largest items
-// first, so that the workers are done at nearly the same time.
+// arrange puts the jobs in their order and returns how many items they have: attention, then the largest items first, so that the workers are done at nearly the
+// same time.
 func (t *together) arrange() (items int) {
-	slices.SortStableFunc(t.jobs, func(a, b job) int {
-		if a.mixes() != b.mixes() {
-			return cmp.Compare(b.mixes(), a.mixes())
-		}
-		return cmp.Compare(b.work.FLOPs/float64(b.items), a.work.FLOPs/float64(a.items))
-	})
+	slices.SortStableFunc(t.jobs, func(a, b job) int { return cmp.Compare(b.large(), a.large()) })
 	for _, j := range t.jobs {
 		items += j.items
-	}
-	t.mixed, t.among = t.jobs[0].mixes(), items
-	if last := len(t.jobs) - 1; last > 1 {
-		t.among -= t.jobs[last].items
 	}
 	return items
 }
 
-// mixes is how many items compute in a worker's own caches: they are to be done while other workers read much from memory.
-func (j *job) mixes() int {
+// large is how large an item is.
+func (j *job) large() float64 {
 	if _, ok := j.task.(*dattentionTask); ok {
-		return j.items
+		return math.Inf(1)
 	}
-	return 0
-}
-
-// item is the i-th item: of which job, and which of that.
-func (t *together) item(i int) (job, at int) {
-	n := min(i, t.among)
-	mixed := n * t.mixed / max(t.among, 1)
-	if i < t.among && (i+1)*t.mixed/t.among > mixed {
-		return 0, mixed
-	}
-	at = t.mixed + i - mixed
-	for at >= t.jobs[job].items {
-		at -= t.jobs[job].items
-		job++
-	}
-	return job, at
+	return j.work.FLOPs / float64(j.items)
 }
 
 // endJob does what is left of a kernel when its items are done, and records it.
@@ -128,7 +103,11 @@ func (c *CPU) runItems(start time.Time, t parallel.Task, items int, w Work) {
 
 func (t *together) Do(worker, lo, hi int) {
 	for item := lo; item < hi; item++ {
-		i, at := t.item(item)
+		i, at := 0, item
+		for at >= t.jobs[i].items {
+			at -= t.jobs[i].items
+			i++
+		}
 		t.times.do(i, t.jobs[i].task, worker, at, at+1)
 	}
 }
