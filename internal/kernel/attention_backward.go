@@ -15,11 +15,17 @@ type dattentionTask struct {
 }
 
 // queryChunk is consecutive query rows whose part of dk and dv is summed on its own: the blocks [block, blockEnd) and the key rows [lo, hi). For
-// each kv head, at holds dk[hi-lo][pad] and dv[hi-lo][pad] in turn.
-type queryChunk struct{ block, blockEnd, lo, hi, at int }
+// each kv head, at holds dk[hi-lo][pad] and dv[hi-lo][pad] in turn; nothing does where no other chunk has these rows, and a worker adds its sums to dk and dv itself.
+type queryChunk struct {
+	block, blockEnd, lo, hi, at int
+	alone                       bool
+}
 
 // sum adds up over the key rows what the chunks of each kv head, the items of the task, computed with the level's kernels.
 func (t *dattentionTask) sum(c *CPU) {
+	if len(t.buf.partial) == 0 {
+		return
+	}
 	u := &c.task.dattnSum
 	*u = dattentionSumTask{t, t.buf.chunks[0].lo}
 	c.pool.Run(t.buf.chunks[len(t.buf.chunks)-1].hi-u.first, 64, u)
@@ -31,7 +37,7 @@ func (t *dattentionTask) sum(c *CPU) {
 func (t *dattentionTask) split() {
 	b, span, n := t.buf, t.span, len(t.span.Lo)
 	b.blocks, b.chunks = b.blocks[:0], b.chunks[:0]
-	group, pad, size, most := t.a.H/t.a.K, b.workers[0].pad, 0, blockQueries
+	group, pad, size, own, most := t.a.H/t.a.K, b.workers[0].pad, 0, 0, blockQueries
 	if t.bf16 != nil {
 		most = bf16Queries
 	}
@@ -41,26 +47,33 @@ func (t *dattentionTask) split() {
 			work += int(span.Hi[to] - span.Lo[to])
 			to++
 		}
-		part := max(work/chunkParts(t.a), chunkWorth/group)
+		part, start := max(work/chunkParts(t.a), chunkWorth/group), from
 		for from < to {
 			end, w := from, 0
 			for end < to && w < part {
 				w += int(span.Hi[end] - span.Lo[end])
 				end++
 			}
-			c := queryChunk{block: len(b.blocks), lo: int(span.Lo[from]), hi: int(span.Hi[end-1]), at: size}
+			c := queryChunk{block: len(b.blocks), lo: int(span.Lo[from]), hi: int(span.Hi[end-1]), at: size, alone: from == start && end == to}
 			b.blocks = appendQueryBlocks(b.blocks, from, end, group, most, span)
 			c.blockEnd = len(b.blocks)
 			b.chunks = append(b.chunks, c)
-			size += 2 * t.a.K * (c.hi - c.lo) * pad
+			if n := 2 * (c.hi - c.lo) * pad; c.alone {
+				own = max(own, n)
+			} else {
+				size += t.a.K * n
+			}
 			from = end
 		}
 	}
 	b.partial = grow(b.partial, size)
+	for i := range b.workers {
+		b.workers[i].sums = grow(b.workers[i].sums, own)
+	}
 }
 
 // chunkWorth is queries times keys of a part of a sequence that pays for its sum.
-const chunkWorth = 1 << 18
+const chunkWorth = 1 << 19
 
 // chunkParts is into how many parts at most a sequence is cut: enough for a few workers to get equal shares of one, and so few that their sums take no more
 // than a few times the memory of dk and dv.
@@ -72,25 +85,41 @@ func (t *dattentionTask) Do(worker, lo, hi int) {
 			dattentionGeneric(t, i)
 			continue
 		}
-		c, g := t.buf.chunks[i/t.a.K], i%t.a.K
-		dk, dv := t.sums(c, g)
+		c, g, s := &t.buf.chunks[i/t.a.K], i%t.a.K, &t.buf.workers[worker]
+		dk, dv := t.sums(c, g, s)
 		clear(dk)
 		clear(dv)
 		for b := c.block; b < c.blockEnd; b++ {
 			if t.bf16 != nil {
-				t.blockBF16(&t.buf.workers[worker], &t.bf16.workers[worker], dk, dv, b, c.lo, g)
+				t.blockBF16(s, &t.bf16.workers[worker], dk, dv, b, c.lo, g)
 				continue
 			}
-			t.block(&t.buf.workers[worker], dk, dv, b, c.lo, g)
+			t.block(s, dk, dv, b, c.lo, g)
+		}
+		if c.alone {
+			t.add(dk, dv, c.lo, c.hi, g)
 		}
 	}
 }
 
-// sums returns a chunk's dk and dv[hi-lo][pad] of the kv head g.
-func (t *dattentionTask) sums(c queryChunk, g int) (dk, dv []float32) {
+// sums returns a chunk's dk and dv[hi-lo][pad] of the kv head g, in a worker's memory where the chunk is alone.
+func (t *dattentionTask) sums(c *queryChunk, g int, s *attentionScratch) (dk, dv []float32) {
 	n := (c.hi - c.lo) * t.buf.workers[0].pad
-	both := t.buf.partial[c.at+2*g*n:][:2*n]
-	return both[:n], both[n:]
+	if c.alone {
+		return s.sums[:n], s.sums[n : 2*n]
+	}
+	both := t.buf.partial[c.at+2*g*n:]
+	return both[:n], both[n : 2*n]
+}
+
+// add adds sums [hi-lo][pad] of a kv head to the key rows [lo, hi) of dk and dv.
+func (t *dattentionTask) add(dk, dv []float32, lo, hi, g int) {
+	e, pad, add := t.a.E, t.buf.workers[0].pad, t.buf.kernels.addScaled
+	for r := lo; r < hi; r++ {
+		to, from := r*t.dkvs+g*e, (r-lo)*pad
+		add(&t.dk[to : to+e][0], &dk[from], e, t.scale())
+		add(&t.dv[to : to+e][0], &dv[from], e, 1)
+	}
 }
 
 // block sets dq of one of the blocks of queries of the kv head g and adds to dk and dv[...][pad], which start at the key row origin.
@@ -181,21 +210,18 @@ type dattentionSumTask struct {
 }
 
 func (u *dattentionSumTask) Do(_, lo, hi int) {
-	t, e := u.t, u.t.a.E
 	lo, hi = lo+u.first, hi+u.first
-	chunks, pad, add := t.buf.chunks, t.buf.workers[0].pad, t.buf.kernels.addScaled
+	chunks, pad := u.t.buf.chunks, u.t.buf.workers[0].pad
 	start := sort.Search(len(chunks), func(i int) bool { return chunks[i].hi > lo })
-	for _, c := range chunks[start:] {
-		if c.lo >= hi {
-			break
+	for i := start; i < len(chunks) && chunks[i].lo < hi; i++ {
+		c := &chunks[i]
+		if c.alone {
+			continue
 		}
-		for g := range t.a.K {
-			dk, dv := t.sums(c, g)
-			for r := max(lo, c.lo); r < min(hi, c.hi); r++ {
-				to, from := r*t.dkvs+g*e, (r-c.lo)*pad
-				add(&t.dk[to : to+e][0], &dk[from], e, t.scale())
-				add(&t.dv[to : to+e][0], &dv[from], e, 1)
-			}
+		from := max(lo, c.lo)
+		for g := range u.t.a.K {
+			dk, dv := u.t.sums(c, g, nil)
+			u.t.add(dk[(from-c.lo)*pad:], dv[(from-c.lo)*pad:], from, min(hi, c.hi), g)
 		}
 	}
 }

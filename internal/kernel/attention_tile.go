@@ -102,6 +102,7 @@ type attentionScratch struct {
 	e, pad int       // pad is e rounded up
 	s, dp  []float32 // [keyTile][lanes]
 	page   []float32 // [keyTile][e], for pages of other formats
+	sums   []float32 // dk and dv of a chunk that is alone
 	ones   []float32 // [lanes]
 	groups [keyTile / keyGroup]*float32
 	panels [maxPanels]queryPanel

@@ -67,6 +67,9 @@ func (c *CPU) AttentionScratch(bf16 bool, sequences, n int, a Heads) int64 {
 		}
 	}
 	values, each := sequences*rows*2*a.K*pad, scratchValues(pad)
+	if rows == n { // one part
+		values, each = 0, each+2*n*pad
+	}
 	if bf16 && c.bf16 {
 		values += sequences * n * a.K * 2 * (even(a.E)/2 + pad) // keys and values in both forms
 		each += bf16ScratchValues(pad)

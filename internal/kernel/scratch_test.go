@@ -64,7 +64,7 @@ func scratchProducts(c *CPU, s Shape, o Operands) []func() {
 func TestAttentionScratch(t *testing.T) {
 	a := Heads{6, 2, 16}
 	for _, level := range Levels()[1:] {
-		for _, lengths := range [][]int{{600}, {400, 400, 400}, {40, 40}} {
+		for _, lengths := range [][]int{{900}, {600, 600, 600}, {400, 400, 400}, {40, 40}} {
 			c := mustCPU(t, level, 2)
 			span := causal(lengths...)
 			n := len(span.Lo)
@@ -72,7 +72,7 @@ func TestAttentionScratch(t *testing.T) {
 			c.Attention(o, lse, q, kv, kv, a.H*a.E, a.K*a.E, a, span)
 			c.AttentionBackward(dq, dkv, dkv, o, o, lse, q, kv, kv, a.H*a.E, a.K*a.E, a.H*a.E, a.K*a.E, a, span)
 			b := &c.task.attn
-			got := 4 * int64(len(b.partial)+len(b.workers)*scratchValues(b.workers[0].pad))
+			got := 4 * int64(len(b.partial)+len(b.workers)*(scratchValues(b.workers[0].pad)+len(b.workers[0].sums)))
 			if want := c.AttentionScratch(false, len(lengths), lengths[0], a); got != want {
 				t.Errorf("%s %v: %d bytes, expected %d", level, lengths, got, want)
 			}
