@@ -167,10 +167,15 @@ func attnSums(lse *float32, inverse *float32, m *float32, l *float32, lanes int)
 //go:noescape
 func attnAddScaled(y *float32, x *float32, n int, scale float32)
 
-// attnPrefetch prefetches rows of so many bytes that lie stride bytes apart.
+// attnPrefetch prefetches rows of so many bytes that lie stride bytes apart into the second cache.
 //
 //go:noescape
 func attnPrefetch(p *float32, rows int, stride int, bytes int)
+
+// attnPrefetchNear prefetches rows of so many bytes that lie stride bytes apart into the first cache.
+//
+//go:noescape
+func attnPrefetchNear(p *float32, rows int, stride int, bytes int)
 
 // attnFewScores1AVX2 computes the scores s[queries][48] of groups of 16 keys, each group at its address, with rows stride bytes apart. q is [depth][8]; depth is a multiple of 4.
 //

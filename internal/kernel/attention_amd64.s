@@ -12281,6 +12281,39 @@ done540:
 	VZEROUPPER
 	RET
 
+// func attnPrefetchNear(p *float32, rows int, stride int, bytes int)
+// Requires: AVX, MMX+
+TEXT ·attnPrefetchNear(SB), NOSPLIT, $0-32
+	MOVQ p+0(FP), AX
+	MOVQ rows+8(FP), CX
+	MOVQ stride+16(FP), DX
+	CMPQ CX, $0x01
+	JLT  done544
+
+loop543:
+	MOVQ AX, BX
+	MOVQ bytes+24(FP), SI
+	ADDQ $0x0000003f, SI
+	CMPQ SI, $0x40
+	JLT  done546
+
+loop545:
+	PREFETCHT0 (BX)
+	ADDQ       $0x40, BX
+	SUBQ       $0x40, SI
+	CMPQ       SI, $0x40
+	JGE        loop545
+
+done546:
+	ADDQ DX, AX
+	SUBQ $0x01, CX
+	CMPQ CX, $0x01
+	JGE  loop543
+
+done544:
+	VZEROUPPER
+	RET
+
 // func attnFewScores1AVX2(s *float32, keys **float32, q *float32, stride int, depth int, groups int)
 // Requires: AVX, FMA3
 TEXT ·attnFewScores1AVX2(SB), NOSPLIT, $0-48
@@ -12290,18 +12323,18 @@ TEXT ·attnFewScores1AVX2(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x01
-	JLT  done544
+	JLT  done548
 
-loop543:
+loop547:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	CMPQ   DI, $0x04
-	JLT    done546
+	JLT    done550
 
-loop545:
+loop549:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X2
 	VMOVUPS      (R8)(DX*1), X3
@@ -12355,18 +12388,18 @@ loop545:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop545
+	JGE          loop549
 
-done546:
+done550:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop543
+	JGE     loop547
 
-done544:
+done548:
 	VZEROUPPER
 	RET
 
@@ -12381,9 +12414,9 @@ TEXT ·attnFewAccumulate1AVX2(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), DX
 	XORQ DX, DX
 	CMPQ BX, $0x20
-	JLT  done548
+	JLT  done552
 
-loop547:
+loop551:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Y4
 	VMULPS       (AX), Y4, Y0
@@ -12394,23 +12427,23 @@ loop547:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group549:
+group553:
 	CMPQ R9, $0x00
-	JLE  grouped550
+	JLE  grouped554
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole551
+	JLE  whole555
 	MOVQ $0x00000010, R10
 
-whole551:
+whole555:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done553
+	JLT  done557
 
-loop552:
+loop556:
 	VBROADCASTSS (SI), Y4
 	VMOVUPS      (R8), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -12424,12 +12457,12 @@ loop552:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop552
+	JGE          loop556
 
-done553:
-	JMP group549
+done557:
+	JMP group553
 
-grouped550:
+grouped554:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)
@@ -12438,13 +12471,13 @@ grouped550:
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop547
+	JGE     loop551
 
-done548:
+done552:
 	CMPQ BX, $0x10
-	JLT  done555
+	JLT  done559
 
-loop554:
+loop558:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Y2
 	VMULPS       (AX), Y2, Y0
@@ -12453,23 +12486,23 @@ loop554:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group556:
+group560:
 	CMPQ R9, $0x00
-	JLE  grouped557
+	JLE  grouped561
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole558
+	JLE  whole562
 	MOVQ $0x00000010, R10
 
-whole558:
+whole562:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done560
+	JLT  done564
 
-loop559:
+loop563:
 	VBROADCASTSS (SI), Y2
 	VMOVUPS      (R8), Y3
 	VFMADD231PS  Y3, Y2, Y0
@@ -12479,21 +12512,21 @@ loop559:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop559
+	JGE          loop563
 
-done560:
-	JMP group556
+done564:
+	JMP group560
 
-grouped557:
+grouped561:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop554
+	JGE     loop558
 
-done555:
+done559:
 	VZEROUPPER
 	RET
 
@@ -12506,9 +12539,9 @@ TEXT ·attnFewScores2AVX2(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x01
-	JLT  done562
+	JLT  done566
 
-loop561:
+loop565:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
@@ -12517,9 +12550,9 @@ loop561:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	CMPQ   DI, $0x04
-	JLT    done564
+	JLT    done568
 
-loop563:
+loop567:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X4
 	VMOVUPS      (R8)(DX*1), X5
@@ -12593,9 +12626,9 @@ loop563:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop563
+	JGE          loop567
 
-done564:
+done568:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 192(AX)
 	VMOVUPS Y2, 32(AX)
@@ -12604,9 +12637,9 @@ done564:
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop561
+	JGE     loop565
 
-done562:
+done566:
 	VZEROUPPER
 	RET
 
@@ -12621,9 +12654,9 @@ TEXT ·attnFewAccumulate2AVX2(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), SI
 	XORQ SI, SI
 	CMPQ BX, $0x20
-	JLT  done566
+	JLT  done570
 
-loop565:
+loop569:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Y8
 	VMULPS       (AX), Y8, Y0
@@ -12639,23 +12672,23 @@ loop565:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group567:
+group571:
 	CMPQ R10, $0x00
-	JLE  grouped568
+	JLE  grouped572
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole569
+	JLE  whole573
 	MOVQ $0x00000010, R11
 
-whole569:
+whole573:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done571
+	JLT  done575
 
-loop570:
+loop574:
 	VBROADCASTSS (DI), Y8
 	VBROADCASTSS 192(DI), Y9
 	VMOVUPS      (R9), Y10
@@ -12674,12 +12707,12 @@ loop570:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop570
+	JGE          loop574
 
-done571:
-	JMP group567
+done575:
+	JMP group571
 
-grouped568:
+grouped572:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)
@@ -12692,13 +12725,13 @@ grouped568:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop565
+	JGE     loop569
 
-done566:
+done570:
 	CMPQ BX, $0x10
-	JLT  done573
+	JLT  done577
 
-loop572:
+loop576:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Y4
 	VMULPS       (AX), Y4, Y0
@@ -12710,23 +12743,23 @@ loop572:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group574:
+group578:
 	CMPQ R10, $0x00
-	JLE  grouped575
+	JLE  grouped579
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole576
+	JLE  whole580
 	MOVQ $0x00000010, R11
 
-whole576:
+whole580:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done578
+	JLT  done582
 
-loop577:
+loop581:
 	VBROADCASTSS (DI), Y4
 	VBROADCASTSS 192(DI), Y5
 	VMOVUPS      (R9), Y6
@@ -12739,12 +12772,12 @@ loop577:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop577
+	JGE          loop581
 
-done578:
-	JMP group574
+done582:
+	JMP group578
 
-grouped575:
+grouped579:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, (AX)(DX*1)
@@ -12753,9 +12786,9 @@ grouped575:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop572
+	JGE     loop576
 
-done573:
+done577:
 	VZEROUPPER
 	RET
 
@@ -12768,9 +12801,9 @@ TEXT ·attnFewScores3AVX2(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x01
-	JLT  done580
+	JLT  done584
 
-loop579:
+loop583:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
@@ -12781,9 +12814,9 @@ loop579:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	CMPQ   DI, $0x04
-	JLT    done582
+	JLT    done586
 
-loop581:
+loop585:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X6
 	VMOVUPS      (R8)(DX*1), X7
@@ -12873,9 +12906,9 @@ loop581:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop581
+	JGE          loop585
 
-done582:
+done586:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 192(AX)
 	VMOVUPS Y2, 384(AX)
@@ -12886,9 +12919,9 @@ done582:
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop579
+	JGE     loop583
 
-done580:
+done584:
 	VZEROUPPER
 	RET
 
@@ -12903,9 +12936,9 @@ TEXT ·attnFewAccumulate3AVX2(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), SI
 	XORQ SI, SI
 	CMPQ BX, $0x20
-	JLT  done584
+	JLT  done588
 
-loop583:
+loop587:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Y12
 	VMULPS       (AX), Y12, Y0
@@ -12926,23 +12959,23 @@ loop583:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group585:
+group589:
 	CMPQ R10, $0x00
-	JLE  grouped586
+	JLE  grouped590
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole587
+	JLE  whole591
 	MOVQ $0x00000010, R11
 
-whole587:
+whole591:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done589
+	JLT  done593
 
-loop588:
+loop592:
 	VBROADCASTSS (DI), Y12
 	VBROADCASTSS 192(DI), Y13
 	VBROADCASTSS 384(DI), Y14
@@ -12966,12 +12999,12 @@ loop588:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop588
+	JGE          loop592
 
-done589:
-	JMP group585
+done593:
+	JMP group589
 
-grouped586:
+grouped590:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, 64(AX)
@@ -12988,13 +13021,13 @@ grouped586:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop583
+	JGE     loop587
 
-done584:
+done588:
 	CMPQ BX, $0x10
-	JLT  done591
+	JLT  done595
 
-loop590:
+loop594:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Y6
 	VMULPS       (AX), Y6, Y0
@@ -13009,23 +13042,23 @@ loop590:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group592:
+group596:
 	CMPQ R10, $0x00
-	JLE  grouped593
+	JLE  grouped597
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole594
+	JLE  whole598
 	MOVQ $0x00000010, R11
 
-whole594:
+whole598:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done596
+	JLT  done600
 
-loop595:
+loop599:
 	VBROADCASTSS (DI), Y6
 	VBROADCASTSS 192(DI), Y7
 	VBROADCASTSS 384(DI), Y8
@@ -13041,12 +13074,12 @@ loop595:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop595
+	JGE          loop599
 
-done596:
-	JMP group592
+done600:
+	JMP group596
 
-grouped593:
+grouped597:
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	VMOVUPS Y2, (AX)(DX*1)
@@ -13057,9 +13090,9 @@ grouped593:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop590
+	JGE     loop594
 
-done591:
+done595:
 	VZEROUPPER
 	RET
 
@@ -13079,25 +13112,25 @@ TEXT ·attnFewSoftmaxAVX2(SB), NOSPLIT, $0-48
 	VMOVUPS attnConstants<>+384(SB), Y14
 	VMOVUPS attnConstants<>+448(SB), Y15
 	CMPQ    SI, $0x01
-	JLT     done598
+	JLT     done602
 
-loop597:
+loop601:
 	VBROADCASTSS (CX), Y0
 	MOVQ         AX, DI
 	MOVQ         keys+40(FP), R8
 	ADDQ         $0x0f, R8
 	ANDQ         $-16, R8
 	CMPQ         R8, $0x08
-	JLT          done600
+	JLT          done604
 
-loop599:
+loop603:
 	VMAXPS (DI), Y0, Y0
 	ADDQ   $0x20, DI
 	SUBQ   $0x08, R8
 	CMPQ   R8, $0x08
-	JGE    loop599
+	JGE    loop603
 
-done600:
+done604:
 	VEXTRACTF128 $0x01, Y0, X1
 	VMAXPS       X1, X0, X0
 	VPERMILPS    $0x4e, X0, X1
@@ -13128,9 +13161,9 @@ done600:
 	ADDQ         $0x0f, R8
 	ANDQ         $-16, R8
 	CMPQ         R8, $0x10
-	JLT          done602
+	JLT          done606
 
-loop601:
+loop605:
 	VMOVUPS     (DI), Y3
 	VSUBPS      Y0, Y3, Y3
 	VMOVUPS     32(DI), Y6
@@ -13166,13 +13199,13 @@ loop601:
 	ADDQ        $0x00000040, DI
 	SUBQ        $0x10, R8
 	CMPQ        R8, $0x10
-	JGE         loop601
+	JGE         loop605
 
-done602:
+done606:
 	CMPQ R8, $0x08
-	JLT  done604
+	JLT  done608
 
-loop603:
+loop607:
 	VMOVUPS     (DI), Y3
 	VSUBPS      Y0, Y3, Y3
 	VMAXPS      Y3, Y9, Y3
@@ -13192,15 +13225,15 @@ loop603:
 	ADDQ        $0x00000020, DI
 	SUBQ        $0x08, R8
 	CMPQ        R8, $0x08
-	JGE         loop603
+	JGE         loop607
 
-done604:
+done608:
 	MOVQ AX, DI
 	MOVQ keys+40(FP), R8
 	CMPQ R8, $0x08
-	JLT  done606
+	JLT  done610
 
-loop605:
+loop609:
 	VADDSS (DI), X2, X2
 	VADDSS 4(DI), X2, X2
 	VADDSS 8(DI), X2, X2
@@ -13212,20 +13245,20 @@ loop605:
 	ADDQ   $0x20, DI
 	SUBQ   $0x08, R8
 	CMPQ   R8, $0x08
-	JGE    loop605
+	JGE    loop609
 
-done606:
+done610:
 	CMPQ R8, $0x01
-	JLT  done608
+	JLT  done612
 
-loop607:
+loop611:
 	VADDSS (DI), X2, X2
 	ADDQ   $0x04, DI
 	SUBQ   $0x01, R8
 	CMPQ   R8, $0x01
-	JGE    loop607
+	JGE    loop611
 
-done608:
+done612:
 	VMOVSS X2, (DX)
 	ADDQ   $0x000000c0, AX
 	ADDQ   $0x04, CX
@@ -13233,9 +13266,9 @@ done608:
 	ADDQ   $0x04, BX
 	SUBQ   $0x01, SI
 	CMPQ   SI, $0x01
-	JGE    loop597
+	JGE    loop601
 
-done598:
+done602:
 	VZEROUPPER
 	RET
 
@@ -13248,9 +13281,9 @@ TEXT ·attnFewScores1AVX512(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x03
-	JLT  done610
+	JLT  done614
 
-loop609:
+loop613:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   16(CX), R12
@@ -13260,9 +13293,9 @@ loop609:
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	CMPQ   DI, $0x04
-	JLT    done612
+	JLT    done616
 
-loop611:
+loop615:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X3
 	VMOVUPS      (R8)(DX*1), X4
@@ -13372,9 +13405,9 @@ loop611:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop611
+	JGE          loop615
 
-done612:
+done616:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -13382,13 +13415,13 @@ done612:
 	ADDQ    $0x00000018, CX
 	SUBQ    $0x03, BX
 	CMPQ    BX, $0x03
-	JGE     loop609
+	JGE     loop613
 
-done610:
+done614:
 	CMPQ BX, $0x02
-	JLT  done614
+	JLT  done618
 
-loop613:
+loop617:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   q+16(FP), SI
@@ -13396,9 +13429,9 @@ loop613:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	CMPQ   DI, $0x04
-	JLT    done616
+	JLT    done620
 
-loop615:
+loop619:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X2
 	VMOVUPS      (R8)(DX*1), X3
@@ -13474,30 +13507,30 @@ loop615:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop615
+	JGE          loop619
 
-done616:
+done620:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000010, CX
 	SUBQ    $0x02, BX
 	CMPQ    BX, $0x02
-	JGE     loop613
+	JGE     loop617
 
-done614:
+done618:
 	CMPQ BX, $0x01
-	JLT  done618
+	JLT  done622
 
-loop617:
+loop621:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
 	VXORPS Z0, Z0, Z0
 	CMPQ   DI, $0x04
-	JLT    done620
+	JLT    done624
 
-loop619:
+loop623:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X1
 	VMOVUPS      (R8)(DX*1), X2
@@ -13539,17 +13572,17 @@ loop619:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop619
+	JGE          loop623
 
-done620:
+done624:
 	VMOVUPS Z0, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop617
+	JGE     loop621
 
-done618:
+done622:
 	VZEROUPPER
 	RET
 
@@ -13564,9 +13597,9 @@ TEXT ·attnFewAccumulate1AVX512(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), DX
 	XORQ DX, DX
 	CMPQ BX, $0x40
-	JLT  done622
+	JLT  done626
 
-loop621:
+loop625:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Z4
 	VMULPS       (AX), Z4, Z0
@@ -13577,23 +13610,23 @@ loop621:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group623:
+group627:
 	CMPQ R9, $0x00
-	JLE  grouped624
+	JLE  grouped628
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole625
+	JLE  whole629
 	MOVQ $0x00000010, R10
 
-whole625:
+whole629:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done627
+	JLT  done631
 
-loop626:
+loop630:
 	VBROADCASTSS (SI), Z4
 	VMOVUPS      (R8), Z5
 	VFMADD231PS  Z5, Z4, Z0
@@ -13607,12 +13640,12 @@ loop626:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop626
+	JGE          loop630
 
-done627:
-	JMP group623
+done631:
+	JMP group627
 
-grouped624:
+grouped628:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -13621,13 +13654,13 @@ grouped624:
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x40, BX
 	CMPQ    BX, $0x40
-	JGE     loop621
+	JGE     loop625
 
-done622:
+done626:
 	CMPQ BX, $0x20
-	JLT  done629
+	JLT  done633
 
-loop628:
+loop632:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Z2
 	VMULPS       (AX), Z2, Z0
@@ -13636,23 +13669,23 @@ loop628:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group630:
+group634:
 	CMPQ R9, $0x00
-	JLE  grouped631
+	JLE  grouped635
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole632
+	JLE  whole636
 	MOVQ $0x00000010, R10
 
-whole632:
+whole636:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done634
+	JLT  done638
 
-loop633:
+loop637:
 	VBROADCASTSS (SI), Z2
 	VMOVUPS      (R8), Z3
 	VFMADD231PS  Z3, Z2, Z0
@@ -13662,25 +13695,25 @@ loop633:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop633
+	JGE          loop637
 
-done634:
-	JMP group630
+done638:
+	JMP group634
 
-grouped631:
+grouped635:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop628
+	JGE     loop632
 
-done629:
+done633:
 	CMPQ BX, $0x10
-	JLT  done636
+	JLT  done640
 
-loop635:
+loop639:
 	MOVQ         shrink+16(FP), R8
 	VBROADCASTSS (R8), Z1
 	VMULPS       (AX), Z1, Z0
@@ -13688,23 +13721,23 @@ loop635:
 	MOVQ         values+24(FP), DI
 	MOVQ         keys+40(FP), R9
 
-group637:
+group641:
 	CMPQ R9, $0x00
-	JLE  grouped638
+	JLE  grouped642
 	MOVQ R9, R10
 	CMPQ R10, $0x10
-	JLE  whole639
+	JLE  whole643
 	MOVQ $0x00000010, R10
 
-whole639:
+whole643:
 	SUBQ R10, R9
 	MOVQ (DI), R8
 	ADDQ DX, R8
 	ADDQ $0x08, DI
 	CMPQ R10, $0x01
-	JLT  done641
+	JLT  done645
 
-loop640:
+loop644:
 	VBROADCASTSS (SI), Z1
 	VMOVUPS      (R8), Z2
 	VFMADD231PS  Z2, Z1, Z0
@@ -13712,20 +13745,20 @@ loop640:
 	ADDQ         $0x04, SI
 	SUBQ         $0x01, R10
 	CMPQ         R10, $0x01
-	JGE          loop640
+	JGE          loop644
 
-done641:
-	JMP group637
+done645:
+	JMP group641
 
-grouped638:
+grouped642:
 	VMOVUPS Z0, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop635
+	JGE     loop639
 
-done636:
+done640:
 	VZEROUPPER
 	RET
 
@@ -13738,9 +13771,9 @@ TEXT ·attnFewScores2AVX512(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x03
-	JLT  done643
+	JLT  done647
 
-loop642:
+loop646:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   16(CX), R12
@@ -13753,9 +13786,9 @@ loop642:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 	CMPQ   DI, $0x04
-	JLT    done645
+	JLT    done649
 
-loop644:
+loop648:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X6
 	VMOVUPS      (R8)(DX*1), X7
@@ -13881,9 +13914,9 @@ loop644:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop644
+	JGE          loop648
 
-done645:
+done649:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 64(AX)
@@ -13894,13 +13927,13 @@ done645:
 	ADDQ    $0x00000018, CX
 	SUBQ    $0x03, BX
 	CMPQ    BX, $0x03
-	JGE     loop642
+	JGE     loop646
 
-done643:
+done647:
 	CMPQ BX, $0x02
-	JLT  done647
+	JLT  done651
 
-loop646:
+loop650:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   q+16(FP), SI
@@ -13910,9 +13943,9 @@ loop646:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	CMPQ   DI, $0x04
-	JLT    done649
+	JLT    done653
 
-loop648:
+loop652:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X4
 	VMOVUPS      (R8)(DX*1), X5
@@ -14000,9 +14033,9 @@ loop648:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop648
+	JGE          loop652
 
-done649:
+done653:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 64(AX)
@@ -14011,22 +14044,22 @@ done649:
 	ADDQ    $0x00000010, CX
 	SUBQ    $0x02, BX
 	CMPQ    BX, $0x02
-	JGE     loop646
+	JGE     loop650
 
-done647:
+done651:
 	CMPQ BX, $0x01
-	JLT  done651
+	JLT  done655
 
-loop650:
+loop654:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	CMPQ   DI, $0x04
-	JLT    done653
+	JLT    done657
 
-loop652:
+loop656:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X2
 	VMOVUPS      (R8)(DX*1), X3
@@ -14076,18 +14109,18 @@ loop652:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop652
+	JGE          loop656
 
-done653:
+done657:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop650
+	JGE     loop654
 
-done651:
+done655:
 	VZEROUPPER
 	RET
 
@@ -14102,9 +14135,9 @@ TEXT ·attnFewAccumulate2AVX512(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), SI
 	XORQ SI, SI
 	CMPQ BX, $0x40
-	JLT  done655
+	JLT  done659
 
-loop654:
+loop658:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z8
 	VMULPS       (AX), Z8, Z0
@@ -14120,23 +14153,23 @@ loop654:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group656:
+group660:
 	CMPQ R10, $0x00
-	JLE  grouped657
+	JLE  grouped661
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole658
+	JLE  whole662
 	MOVQ $0x00000010, R11
 
-whole658:
+whole662:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done660
+	JLT  done664
 
-loop659:
+loop663:
 	VBROADCASTSS (DI), Z8
 	VBROADCASTSS 192(DI), Z9
 	VMOVUPS      (R9), Z10
@@ -14155,12 +14188,12 @@ loop659:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop659
+	JGE          loop663
 
-done660:
-	JMP group656
+done664:
+	JMP group660
 
-grouped657:
+grouped661:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -14173,13 +14206,13 @@ grouped657:
 	ADDQ    $0x00000100, SI
 	SUBQ    $0x40, BX
 	CMPQ    BX, $0x40
-	JGE     loop654
+	JGE     loop658
 
-done655:
+done659:
 	CMPQ BX, $0x20
-	JLT  done662
+	JLT  done666
 
-loop661:
+loop665:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z4
 	VMULPS       (AX), Z4, Z0
@@ -14191,23 +14224,23 @@ loop661:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group663:
+group667:
 	CMPQ R10, $0x00
-	JLE  grouped664
+	JLE  grouped668
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole665
+	JLE  whole669
 	MOVQ $0x00000010, R11
 
-whole665:
+whole669:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done667
+	JLT  done671
 
-loop666:
+loop670:
 	VBROADCASTSS (DI), Z4
 	VBROADCASTSS 192(DI), Z5
 	VMOVUPS      (R9), Z6
@@ -14220,12 +14253,12 @@ loop666:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop666
+	JGE          loop670
 
-done667:
-	JMP group663
+done671:
+	JMP group667
 
-grouped664:
+grouped668:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, (AX)(DX*1)
@@ -14234,13 +14267,13 @@ grouped664:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop661
+	JGE     loop665
 
-done662:
+done666:
 	CMPQ BX, $0x10
-	JLT  done669
+	JLT  done673
 
-loop668:
+loop672:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z2
 	VMULPS       (AX), Z2, Z0
@@ -14250,23 +14283,23 @@ loop668:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group670:
+group674:
 	CMPQ R10, $0x00
-	JLE  grouped671
+	JLE  grouped675
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole672
+	JLE  whole676
 	MOVQ $0x00000010, R11
 
-whole672:
+whole676:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done674
+	JLT  done678
 
-loop673:
+loop677:
 	VBROADCASTSS (DI), Z2
 	VBROADCASTSS 192(DI), Z3
 	VMOVUPS      (R9), Z4
@@ -14276,21 +14309,21 @@ loop673:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop673
+	JGE          loop677
 
-done674:
-	JMP group670
+done678:
+	JMP group674
 
-grouped671:
+grouped675:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, (AX)(DX*1)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop668
+	JGE     loop672
 
-done669:
+done673:
 	VZEROUPPER
 	RET
 
@@ -14303,9 +14336,9 @@ TEXT ·attnFewScores3AVX512(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x03
-	JLT  done676
+	JLT  done680
 
-loop675:
+loop679:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   16(CX), R12
@@ -14321,9 +14354,9 @@ loop675:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 	CMPQ   DI, $0x04
-	JLT    done678
+	JLT    done682
 
-loop677:
+loop681:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X9
 	VMOVUPS      (R8)(DX*1), X10
@@ -14465,9 +14498,9 @@ loop677:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop677
+	JGE          loop681
 
-done678:
+done682:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -14481,13 +14514,13 @@ done678:
 	ADDQ    $0x00000018, CX
 	SUBQ    $0x03, BX
 	CMPQ    BX, $0x03
-	JGE     loop675
+	JGE     loop679
 
-done676:
+done680:
 	CMPQ BX, $0x02
-	JLT  done680
+	JLT  done684
 
-loop679:
+loop683:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   q+16(FP), SI
@@ -14499,9 +14532,9 @@ loop679:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 	CMPQ   DI, $0x04
-	JLT    done682
+	JLT    done686
 
-loop681:
+loop685:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X6
 	VMOVUPS      (R8)(DX*1), X7
@@ -14601,9 +14634,9 @@ loop681:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop681
+	JGE          loop685
 
-done682:
+done686:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -14614,13 +14647,13 @@ done682:
 	ADDQ    $0x00000010, CX
 	SUBQ    $0x02, BX
 	CMPQ    BX, $0x02
-	JGE     loop679
+	JGE     loop683
 
-done680:
+done684:
 	CMPQ BX, $0x01
-	JLT  done684
+	JLT  done688
 
-loop683:
+loop687:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
@@ -14628,9 +14661,9 @@ loop683:
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	CMPQ   DI, $0x04
-	JLT    done686
+	JLT    done690
 
-loop685:
+loop689:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X3
 	VMOVUPS      (R8)(DX*1), X4
@@ -14688,9 +14721,9 @@ loop685:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop685
+	JGE          loop689
 
-done686:
+done690:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -14698,9 +14731,9 @@ done686:
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop683
+	JGE     loop687
 
-done684:
+done688:
 	VZEROUPPER
 	RET
 
@@ -14715,9 +14748,9 @@ TEXT ·attnFewAccumulate3AVX512(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), SI
 	XORQ SI, SI
 	CMPQ BX, $0x40
-	JLT  done688
+	JLT  done692
 
-loop687:
+loop691:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z12
 	VMULPS       (AX), Z12, Z0
@@ -14738,23 +14771,23 @@ loop687:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group689:
+group693:
 	CMPQ R10, $0x00
-	JLE  grouped690
+	JLE  grouped694
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole691
+	JLE  whole695
 	MOVQ $0x00000010, R11
 
-whole691:
+whole695:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done693
+	JLT  done697
 
-loop692:
+loop696:
 	VBROADCASTSS (DI), Z12
 	VBROADCASTSS 192(DI), Z13
 	VBROADCASTSS 384(DI), Z14
@@ -14778,12 +14811,12 @@ loop692:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop692
+	JGE          loop696
 
-done693:
-	JMP group689
+done697:
+	JMP group693
 
-grouped690:
+grouped694:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -14800,13 +14833,13 @@ grouped690:
 	ADDQ    $0x00000100, SI
 	SUBQ    $0x40, BX
 	CMPQ    BX, $0x40
-	JGE     loop687
+	JGE     loop691
 
-done688:
+done692:
 	CMPQ BX, $0x20
-	JLT  done695
+	JLT  done699
 
-loop694:
+loop698:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z6
 	VMULPS       (AX), Z6, Z0
@@ -14821,23 +14854,23 @@ loop694:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group696:
+group700:
 	CMPQ R10, $0x00
-	JLE  grouped697
+	JLE  grouped701
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole698
+	JLE  whole702
 	MOVQ $0x00000010, R11
 
-whole698:
+whole702:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done700
+	JLT  done704
 
-loop699:
+loop703:
 	VBROADCASTSS (DI), Z6
 	VBROADCASTSS 192(DI), Z7
 	VBROADCASTSS 384(DI), Z8
@@ -14853,12 +14886,12 @@ loop699:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop699
+	JGE          loop703
 
-done700:
-	JMP group696
+done704:
+	JMP group700
 
-grouped697:
+grouped701:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, (AX)(DX*1)
@@ -14869,13 +14902,13 @@ grouped697:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop694
+	JGE     loop698
 
-done695:
+done699:
 	CMPQ BX, $0x10
-	JLT  done702
+	JLT  done706
 
-loop701:
+loop705:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z3
 	VMULPS       (AX), Z3, Z0
@@ -14887,23 +14920,23 @@ loop701:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group703:
+group707:
 	CMPQ R10, $0x00
-	JLE  grouped704
+	JLE  grouped708
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole705
+	JLE  whole709
 	MOVQ $0x00000010, R11
 
-whole705:
+whole709:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done707
+	JLT  done711
 
-loop706:
+loop710:
 	VBROADCASTSS (DI), Z3
 	VBROADCASTSS 192(DI), Z4
 	VBROADCASTSS 384(DI), Z5
@@ -14915,12 +14948,12 @@ loop706:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop706
+	JGE          loop710
 
-done707:
-	JMP group703
+done711:
+	JMP group707
 
-grouped704:
+grouped708:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, (AX)(DX*1)
 	VMOVUPS Z2, (AX)(DX*2)
@@ -14928,9 +14961,9 @@ grouped704:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop701
+	JGE     loop705
 
-done702:
+done706:
 	VZEROUPPER
 	RET
 
@@ -14943,9 +14976,9 @@ TEXT ·attnFewScores4AVX512(SB), NOSPLIT, $0-48
 	MOVQ groups+40(FP), BX
 	LEAQ (DX)(DX*2), R9
 	CMPQ BX, $0x03
-	JLT  done709
+	JLT  done713
 
-loop708:
+loop712:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   16(CX), R12
@@ -14964,9 +14997,9 @@ loop708:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 	CMPQ   DI, $0x04
-	JLT    done711
+	JLT    done715
 
-loop710:
+loop714:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X12
 	VMOVUPS      (R8)(DX*1), X13
@@ -15124,9 +15157,9 @@ loop710:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop710
+	JGE          loop714
 
-done711:
+done715:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -15143,13 +15176,13 @@ done711:
 	ADDQ    $0x00000018, CX
 	SUBQ    $0x03, BX
 	CMPQ    BX, $0x03
-	JGE     loop708
+	JGE     loop712
 
-done709:
+done713:
 	CMPQ BX, $0x02
-	JLT  done713
+	JLT  done717
 
-loop712:
+loop716:
 	MOVQ   (CX), R10
 	MOVQ   8(CX), R11
 	MOVQ   q+16(FP), SI
@@ -15163,9 +15196,9 @@ loop712:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 	CMPQ   DI, $0x04
-	JLT    done715
+	JLT    done719
 
-loop714:
+loop718:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X8
 	VMOVUPS      (R8)(DX*1), X9
@@ -15277,9 +15310,9 @@ loop714:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop714
+	JGE          loop718
 
-done715:
+done719:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -15292,13 +15325,13 @@ done715:
 	ADDQ    $0x00000010, CX
 	SUBQ    $0x02, BX
 	CMPQ    BX, $0x02
-	JGE     loop712
+	JGE     loop716
 
-done713:
+done717:
 	CMPQ BX, $0x01
-	JLT  done717
+	JLT  done721
 
-loop716:
+loop720:
 	MOVQ   (CX), R10
 	MOVQ   q+16(FP), SI
 	MOVQ   depth+32(FP), DI
@@ -15307,9 +15340,9 @@ loop716:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	CMPQ   DI, $0x04
-	JLT    done719
+	JLT    done723
 
-loop718:
+loop722:
 	MOVQ         R10, R8
 	VMOVUPS      (R8), X4
 	VMOVUPS      (R8)(DX*1), X5
@@ -15375,9 +15408,9 @@ loop718:
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x04, DI
 	CMPQ         DI, $0x04
-	JGE          loop718
+	JGE          loop722
 
-done719:
+done723:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 192(AX)
 	VMOVUPS Z2, 384(AX)
@@ -15386,9 +15419,9 @@ done719:
 	ADDQ    $0x00000008, CX
 	SUBQ    $0x01, BX
 	CMPQ    BX, $0x01
-	JGE     loop716
+	JGE     loop720
 
-done717:
+done721:
 	VZEROUPPER
 	RET
 
@@ -15403,9 +15436,9 @@ TEXT ·attnFewAccumulate4AVX512(SB), NOSPLIT, $0-56
 	LEAQ (DX)(DX*2), R12
 	XORQ SI, SI
 	CMPQ BX, $0x40
-	JLT  done721
+	JLT  done725
 
-loop720:
+loop724:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z16
 	VMULPS       (AX), Z16, Z0
@@ -15431,23 +15464,23 @@ loop720:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group722:
+group726:
 	CMPQ R10, $0x00
-	JLE  grouped723
+	JLE  grouped727
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole724
+	JLE  whole728
 	MOVQ $0x00000010, R11
 
-whole724:
+whole728:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done726
+	JLT  done730
 
-loop725:
+loop729:
 	VBROADCASTSS (DI), Z16
 	VBROADCASTSS 192(DI), Z17
 	VBROADCASTSS 384(DI), Z18
@@ -15476,12 +15509,12 @@ loop725:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop725
+	JGE          loop729
 
-done726:
-	JMP group722
+done730:
+	JMP group726
 
-grouped723:
+grouped727:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, 128(AX)
@@ -15502,13 +15535,13 @@ grouped723:
 	ADDQ    $0x00000100, SI
 	SUBQ    $0x40, BX
 	CMPQ    BX, $0x40
-	JGE     loop720
+	JGE     loop724
 
-done721:
+done725:
 	CMPQ BX, $0x20
-	JLT  done728
+	JLT  done732
 
-loop727:
+loop731:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z8
 	VMULPS       (AX), Z8, Z0
@@ -15526,23 +15559,23 @@ loop727:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group729:
+group733:
 	CMPQ R10, $0x00
-	JLE  grouped730
+	JLE  grouped734
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole731
+	JLE  whole735
 	MOVQ $0x00000010, R11
 
-whole731:
+whole735:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done733
+	JLT  done737
 
-loop732:
+loop736:
 	VBROADCASTSS (DI), Z8
 	VBROADCASTSS 192(DI), Z9
 	VBROADCASTSS 384(DI), Z10
@@ -15561,12 +15594,12 @@ loop732:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop732
+	JGE          loop736
 
-done733:
-	JMP group729
+done737:
+	JMP group733
 
-grouped730:
+grouped734:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	VMOVUPS Z2, (AX)(DX*1)
@@ -15579,13 +15612,13 @@ grouped730:
 	ADDQ    $0x00000080, SI
 	SUBQ    $0x20, BX
 	CMPQ    BX, $0x20
-	JGE     loop727
+	JGE     loop731
 
-done728:
+done732:
 	CMPQ BX, $0x10
-	JLT  done735
+	JLT  done739
 
-loop734:
+loop738:
 	MOVQ         shrink+16(FP), R9
 	VBROADCASTSS (R9), Z4
 	VMULPS       (AX), Z4, Z0
@@ -15599,23 +15632,23 @@ loop734:
 	MOVQ         values+24(FP), R8
 	MOVQ         keys+40(FP), R10
 
-group736:
+group740:
 	CMPQ R10, $0x00
-	JLE  grouped737
+	JLE  grouped741
 	MOVQ R10, R11
 	CMPQ R11, $0x10
-	JLE  whole738
+	JLE  whole742
 	MOVQ $0x00000010, R11
 
-whole738:
+whole742:
 	SUBQ R11, R10
 	MOVQ (R8), R9
 	ADDQ SI, R9
 	ADDQ $0x08, R8
 	CMPQ R11, $0x01
-	JLT  done740
+	JLT  done744
 
-loop739:
+loop743:
 	VBROADCASTSS (DI), Z4
 	VBROADCASTSS 192(DI), Z5
 	VBROADCASTSS 384(DI), Z6
@@ -15629,12 +15662,12 @@ loop739:
 	ADDQ         $0x04, DI
 	SUBQ         $0x01, R11
 	CMPQ         R11, $0x01
-	JGE          loop739
+	JGE          loop743
 
-done740:
-	JMP group736
+done744:
+	JMP group740
 
-grouped737:
+grouped741:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, (AX)(DX*1)
 	VMOVUPS Z2, (AX)(DX*2)
@@ -15643,9 +15676,9 @@ grouped737:
 	ADDQ    $0x00000040, SI
 	SUBQ    $0x10, BX
 	CMPQ    BX, $0x10
-	JGE     loop734
+	JGE     loop738
 
-done735:
+done739:
 	VZEROUPPER
 	RET
 
@@ -15667,25 +15700,25 @@ TEXT ·attnFewSoftmaxAVX512(SB), NOSPLIT, $0-48
 	VMOVUPS attnConstants<>+512(SB), Z16
 	VMOVUPS attnConstants<>+576(SB), Z17
 	CMPQ    SI, $0x01
-	JLT     done742
+	JLT     done746
 
-loop741:
+loop745:
 	VBROADCASTSS (CX), Z0
 	MOVQ         AX, DI
 	MOVQ         keys+40(FP), R8
 	ADDQ         $0x0f, R8
 	ANDQ         $-16, R8
 	CMPQ         R8, $0x10
-	JLT          done744
+	JLT          done748
 
-loop743:
+loop747:
 	VMAXPS (DI), Z0, Z0
 	ADDQ   $0x40, DI
 	SUBQ   $0x10, R8
 	CMPQ   R8, $0x10
-	JGE    loop743
+	JGE    loop747
 
-done744:
+done748:
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VMAXPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
@@ -15718,9 +15751,9 @@ done744:
 	ADDQ          $0x0f, R8
 	ANDQ          $-16, R8
 	CMPQ          R8, $0x20
-	JLT           done746
+	JLT           done750
 
-loop745:
+loop749:
 	VMOVUPS     (DI), Z3
 	VSUBPS      Z0, Z3, Z3
 	VMOVUPS     64(DI), Z6
@@ -15756,13 +15789,13 @@ loop745:
 	ADDQ        $0x00000080, DI
 	SUBQ        $0x20, R8
 	CMPQ        R8, $0x20
-	JGE         loop745
+	JGE         loop749
 
-done746:
+done750:
 	CMPQ R8, $0x10
-	JLT  done748
+	JLT  done752
 
-loop747:
+loop751:
 	VMOVUPS     (DI), Z3
 	VSUBPS      Z0, Z3, Z3
 	VMAXPS      Z3, Z9, Z3
@@ -15782,15 +15815,15 @@ loop747:
 	ADDQ        $0x00000040, DI
 	SUBQ        $0x10, R8
 	CMPQ        R8, $0x10
-	JGE         loop747
+	JGE         loop751
 
-done748:
+done752:
 	MOVQ AX, DI
 	MOVQ keys+40(FP), R8
 	CMPQ R8, $0x08
-	JLT  done750
+	JLT  done754
 
-loop749:
+loop753:
 	VADDSS (DI), X2, X2
 	VADDSS 4(DI), X2, X2
 	VADDSS 8(DI), X2, X2
@@ -15802,20 +15835,20 @@ loop749:
 	ADDQ   $0x20, DI
 	SUBQ   $0x08, R8
 	CMPQ   R8, $0x08
-	JGE    loop749
+	JGE    loop753
 
-done750:
+done754:
 	CMPQ R8, $0x01
-	JLT  done752
+	JLT  done756
 
-loop751:
+loop755:
 	VADDSS (DI), X2, X2
 	ADDQ   $0x04, DI
 	SUBQ   $0x01, R8
 	CMPQ   R8, $0x01
-	JGE    loop751
+	JGE    loop755
 
-done752:
+done756:
 	VMOVSS X2, (DX)
 	ADDQ   $0x000000c0, AX
 	ADDQ   $0x04, CX
@@ -15823,8 +15856,8 @@ done752:
 	ADDQ   $0x04, BX
 	SUBQ   $0x01, SI
 	CMPQ   SI, $0x01
-	JGE    loop741
+	JGE    loop745
 
-done742:
+done746:
 	VZEROUPPER
 	RET

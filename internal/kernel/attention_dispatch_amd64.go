@@ -2,7 +2,7 @@ package kernel
 
 // attentionKernelsOf returns the kernels of a level.
 func attentionKernelsOf(l Level) attentionKernels {
-	k := attentionKernels{sums: attnSums, addScaled: attnAddScaled, prefetch: attnPrefetch}
+	k := attentionKernels{sums: attnSums, addScaled: attnAddScaled, prefetch: attnPrefetch, near: attnPrefetchNear}
 	k.row = rowKernelsOf(l)
 	eight := attentionTile{8, attnScoresNarrowAVX2, attnSoftmaxNarrowAVX2, attnSoftmaxBackwardNarrowAVX2, attnAccumulateNarrowAVX2, attnOuterNarrowAVX2, attnLaneDotsNarrowAVX2, attnGatherAVX2, attnScatterAVX2, 8}
 	switch l {

@@ -40,7 +40,8 @@ type attentionKernels struct {
 	row       rowKernels
 	sums      func(lse, inverse, m, l *float32, lanes int)
 	addScaled func(y, x *float32, n int, scale float32)
-	prefetch  func(p *float32, rows, stride, bytes int)
+	prefetch  func(p *float32, rows, stride, bytes int) // into the second cache
+	near      func(p *float32, rows, stride, bytes int) // into the first
 }
 
 // fit is the smallest tile for so many queries, or the largest there is.
@@ -220,7 +221,7 @@ func (a Heads) unit() float32 { return float32(math.Log2E / math.Sqrt(float64(a.
 // prefetch fetches the values of the queries of the kv heads [g, gEnd), whose rows lie stride apart in x, ahead of their use.
 func (b queryBlock) prefetch(x []float32, stride, g, gEnd int, a Heads, k *attentionKernels) {
 	group := a.H / a.K
-	k.prefetch(&x[b.row*stride+g*group*a.E], (b.head+b.queries+group-1)/group, 4*stride, 4*(gEnd-g)*group*a.E)
+	k.near(&x[b.row*stride+g*group*a.E], (b.head+b.queries+group-1)/group, 4*stride, 4*(gEnd-g)*group*a.E)
 }
 
 // apart is how many bytes b starts behind a.

@@ -52,15 +52,15 @@ func addScaled() {
 }
 
 // prefetch emits the prefetches of rows of so many bytes that lie stride bytes apart.
-func prefetch() {
-	r := begin("attnPrefetch", "attnPrefetch prefetches rows of so many bytes that lie stride bytes apart.", "p *float32, rows, stride, bytes int", "p", "rows", "stride")
+func prefetch(name, where string, line func(Op)) {
+	r := begin(name, name+" prefetches rows of so many bytes that lie stride bytes apart into the "+where+" cache.", "p *float32, rows, stride, bytes int", "p", "rows", "stride")
 	at, n := GP64(), GP64()
 	countdown(r["rows"], 1, func() {
 		MOVQ(r["p"], at)
 		Load(Param("bytes"), n)
 		ADDQ(U32(63), n)
 		countdown(n, 64, func() {
-			PREFETCHT1(Mem{Base: at})
+			line(Mem{Base: at})
 			ADDQ(Imm(64), at)
 		})
 		ADDQ(r["stride"], r["p"])

@@ -71,7 +71,8 @@ func main() {
 	}
 	sums()
 	addScaled()
-	prefetch()
+	prefetch("attnPrefetch", "second", PREFETCHT1)
+	prefetch("attnPrefetchNear", "first", PREFETCHT0)
 	fewKernels(y, 3)
 	fewKernels(z, 4)
 	evex.Generate()
