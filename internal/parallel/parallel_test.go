@@ -72,6 +72,29 @@ func TestWorkersBeginWithTheirPart(t *testing.T) {
 	}
 }
 
+// TestRunInTurn: every item is computed once, and the first ones are the workers' first, in their order.
+func TestRunInTurn(t *testing.T) {
+	for _, workers := range []int{1, 2, 3, 16} {
+		p := New(workers)
+		c := &count{seen: make([]int32, 1000), workers: workers}
+		p.RunInTurn(1000, c)
+		for i, k := range c.seen {
+			if k != 1 {
+				t.Fatalf("workers %d: item %d computed %d times", workers, i, k)
+			}
+		}
+		f := &firsts{at: make([]atomic.Int64, workers)}
+		f.left.Store(int64(workers))
+		p.RunInTurn(1000, f)
+		for i := range f.at {
+			if got := f.at[i].Load() - 1; got < 0 || got >= int64(workers) {
+				t.Errorf("worker %d of %d begins with item %d", i, workers, got)
+			}
+		}
+		p.Close()
+	}
+}
+
 func TestRunDoesNotAllocate(t *testing.T) {
 	p := New(2)
 	defer p.Close()
