@@ -143,11 +143,7 @@ func (t *dattentionTask) block(s *attentionScratch, dk, dv []float32, block, ori
 		}
 	}
 	for i := range panels {
-		p := &panels[i]
-		for lane := range p.lanes {
-			p.shrink[lane] = t.scale()
-		}
-		p.scatter(t.dq, p.dqT, p.shrink[:], t.dqs)
+		t.finish(&panels[i])
 	}
 }
 
@@ -171,15 +167,28 @@ func (t *dattentionTask) fetch(block, g, panel int) {
 
 // load fetches what one panel needs of its queries.
 func (t *dattentionTask) load(p *queryPanel) {
-	e := t.a.E
 	p.gather(p.q, p.qT, t.q, t.a.unit(), t.qs)
+	p.gather(p.do, p.doT, t.do, 1, t.a.H*t.a.E)
+	t.begin(p)
+}
+
+// begin readies a panel whose do is there: what its softmax needs, and a dq of nothing.
+func (t *dattentionTask) begin(p *queryPanel) {
+	e := t.a.E
 	p.gather(nil, p.oT, t.o, 1, t.a.H*e)
-	p.gather(p.do, p.doT, t.do, 1, t.a.H*e)
 	p.laneDots(&p.delta[0], &p.oT[0], &p.doT[0], e)
 	for lane := range p.lanes {
 		p.lse[lane] = t.lse[p.row[lane]*t.a.H+p.head[lane]] * math.Log2E
 	}
 	clear(p.dqT[:e*p.lanes])
+}
+
+// finish writes dq of a panel that has seen all its keys.
+func (t *dattentionTask) finish(p *queryPanel) {
+	for lane := range p.lanes {
+		p.shrink[lane] = t.scale()
+	}
+	p.scatter(t.dq, p.dqT, p.shrink[:], t.dqs)
 }
 
 // step takes a panel through the tile of keys from base on, whose values start at key and value and their gradients' sums at dk and dv.

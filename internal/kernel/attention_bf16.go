@@ -1,7 +1,5 @@
 package kernel
 
-import "math"
-
 // Attention in bfloat16 rounds queries, keys, values, weights and the gradients of outputs and scores, and sums up in float32. The softmax stays in
 // float32. Keys and values are rounded once a call, in the two forms that products read: rows of words of two values, and words of two rows.
 
@@ -210,10 +208,7 @@ func (t *attentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, b queryBl
 	for i := range panels {
 		p := &panels[i]
 		h.load(p, nil, p.qT, u.qT[i*size:], t.q, t.a.unit(), t.qs)
-		clear(p.oT[:e*p.lanes])
-		for lane := range p.lanes {
-			p.m[lane], p.l[lane] = float32(math.Inf(-1)), 0
-		}
+		p.beginSums()
 	}
 	first, keys := int(t.span.Lo[b.row]), panels[len(panels)-1].keys
 	for base := 0; base < keys; base += bf16Keys {
@@ -265,11 +260,7 @@ func (t *dattentionTask) blockBF16(s *attentionScratch, u *bf16Scratch, dk, dv [
 		}
 	}
 	for i := range panels {
-		p := &panels[i]
-		for lane := range p.lanes {
-			p.shrink[lane] = t.scale()
-		}
-		p.scatter(t.dq, p.dqT, p.shrink[:], t.dqs)
+		t.finish(&panels[i])
 	}
 }
 
@@ -278,8 +269,7 @@ func (t *dattentionTask) loadBF16(u *bf16Scratch, p *queryPanel, i, panels int) 
 	h, e, size := t.bf16, t.a.E, t.bf16.words*bf16Lanes
 	h.load(p, p.q, p.qT, u.qT[i*size:], t.q, t.a.unit(), t.qs)
 	h.load(p, p.do, p.doT, u.doT[i*size:], t.do, 1, t.a.H*e)
-	p.gather(nil, p.oT, t.o, 1, t.a.H*e)
-	p.laneDots(&p.delta[0], &p.oT[0], &p.doT[0], e)
+	t.begin(p)
 	for _, rows := range [][]float32{p.q, p.do} { // the products of dk and dv take all lanes
 		clear(rows[p.queries*p.pad : p.lanes*p.pad])
 	}
@@ -289,10 +279,6 @@ func (t *dattentionTask) loadBF16(u *bf16Scratch, p *queryPanel, i, panels int) 
 		pairRow(u.qPanel[at:], panels*half*bf16Lanes, p.q[from:], p.q[from+p.pad:], p.pad)
 		pairRow(u.dPanel[at:], panels*half*bf16Lanes, p.do[from:], p.do[from+p.pad:], p.pad)
 	}
-	for lane := range p.lanes {
-		p.lse[lane] = t.lse[p.row[lane]*t.a.H+p.head[lane]] * math.Log2E
-	}
-	clear(p.dqT[:e*p.lanes])
 }
 
 // stepBF16 takes panel i of so many through the keys from base on, the first of which is the key row at, and leaves its part of the operands for dk and dv of

@@ -4,14 +4,15 @@ package kernel
 func attentionKernelsOf(l Level) attentionKernels {
 	k := attentionKernels{sums: attnSums, addScaled: attnAddScaled, prefetch: attnPrefetch, near: attnPrefetchNear}
 	k.row = rowKernelsOf(l)
-	eight := attentionTile{8, attnScoresNarrowAVX2, attnSoftmaxNarrowAVX2, attnSoftmaxBackwardNarrowAVX2, attnAccumulateNarrowAVX2, attnOuterNarrowAVX2, attnLaneDotsNarrowAVX2, attnGatherAVX2, attnScatterAVX2, 8}
+	narrow, wide := laneMover{attnGatherAVX2, attnScatterAVX2, 8}, laneMover{attnGatherAVX512, attnScatterAVX512, 16}
+	eight := attentionTile{8, attnScoresNarrowAVX2, attnSoftmaxNarrowAVX2, attnSoftmaxBackwardNarrowAVX2, attnAccumulateNarrowAVX2, attnOuterNarrowAVX2, attnLaneDotsNarrowAVX2, narrow}
 	switch l {
 	case AVX2:
-		sixteen := attentionTile{16, attnScoresAVX2, attnSoftmaxAVX2, attnSoftmaxBackwardAVX2, attnAccumulateAVX2, attnOuterAVX2, attnLaneDotsAVX2, attnGatherAVX2, attnScatterAVX2, 8}
+		sixteen := attentionTile{16, attnScoresAVX2, attnSoftmaxAVX2, attnSoftmaxBackwardAVX2, attnAccumulateAVX2, attnOuterAVX2, attnLaneDotsAVX2, narrow}
 		k.tiles = []attentionTile{eight, sixteen}
 	case AVX512:
-		sixteen := attentionTile{16, attnScoresNarrowAVX512, attnSoftmaxNarrowAVX512, attnSoftmaxBackwardNarrowAVX512, attnAccumulateNarrowAVX512, attnOuterNarrowAVX512, attnLaneDotsNarrowAVX512, attnGatherAVX512, attnScatterAVX512, 16}
-		thirtyTwo := attentionTile{32, attnScoresAVX512, attnSoftmaxAVX512, attnSoftmaxBackwardAVX512, attnAccumulateAVX512, attnOuterAVX512, attnLaneDotsAVX512, attnGatherAVX512, attnScatterAVX512, 16}
+		sixteen := attentionTile{16, attnScoresNarrowAVX512, attnSoftmaxNarrowAVX512, attnSoftmaxBackwardNarrowAVX512, attnAccumulateNarrowAVX512, attnOuterNarrowAVX512, attnLaneDotsNarrowAVX512, wide}
+		thirtyTwo := attentionTile{32, attnScoresAVX512, attnSoftmaxAVX512, attnSoftmaxBackwardAVX512, attnAccumulateAVX512, attnOuterAVX512, attnLaneDotsAVX512, wide}
 		k.tiles = []attentionTile{eight, sixteen, thirtyTwo}
 	}
 	return k

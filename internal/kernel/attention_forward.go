@@ -1,7 +1,5 @@
 package kernel
 
-import "math"
-
 type attentionTask struct {
 	o, lse, q, k, v []float32
 	qs, kvs         int
@@ -68,12 +66,7 @@ func (t *attentionTask) block(s *attentionScratch, b queryBlock, g, gEnd, item i
 	kernels, e := &t.buf.kernels, t.a.E
 	panels := s.place(b, g, gEnd, t.a, t.span, kernels)
 	for i := range panels {
-		p := &panels[i]
-		p.gather(nil, p.qT, t.q, t.a.unit(), t.qs)
-		clear(p.oT[:e*p.lanes])
-		for lane := range p.lanes {
-			p.m[lane], p.l[lane] = float32(math.Inf(-1)), 0
-		}
+		panels[i].begin(t.q, t.qs, t.a.unit())
 	}
 	first, keys := int(t.span.Lo[b.row]), panels[len(panels)-1].keys
 	from, to := first*t.kvs+g*e, (first+keys-1)*t.kvs+gEnd*e
@@ -100,10 +93,9 @@ func (t *attentionTask) fetch(b queryBlock, g, gEnd, item int) {
 	}
 }
 
-// finish writes the outputs of a panel that has seen all its keys.
+// finish writes the outputs and lse of a panel that has seen all its keys.
 func (t *attentionTask) finish(p *queryPanel) {
-	t.buf.kernels.sums(&p.lse[0], &p.shrink[0], &p.m[0], &p.l[0], p.lanes)
-	p.scatter(t.o, p.oT, p.shrink[:], t.a.H*t.a.E)
+	p.end(t.o, t.a.H*t.a.E, &t.buf.kernels)
 	for lane := range p.queries {
 		t.lse[p.row[lane]*t.a.H+p.head[lane]] = p.lse[lane]
 	}

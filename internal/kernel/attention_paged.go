@@ -116,12 +116,7 @@ func (t *pagedTask) pagedBlock(s *attentionScratch, b queryBlock, g, gEnd int, t
 	kernels, e, group := &t.buf.kernels, t.a.E, t.a.H/t.a.K
 	panels := s.place(b, g, gEnd, t.a, t.span, kernels)
 	for i := range panels {
-		p := &panels[i]
-		p.gather(nil, p.qT, t.q, t.a.unit(), t.qs)
-		clear(p.oT[:e*p.lanes])
-		for lane := range p.lanes {
-			p.m[lane], p.l[lane] = float32(math.Inf(-1)), 0
-		}
+		panels[i].begin(t.q, t.qs, t.a.unit())
 	}
 	keys := panels[len(panels)-1].keys
 	few := kernels.few(b.queries)
@@ -137,11 +132,7 @@ func (t *pagedTask) pagedBlock(s *attentionScratch, b queryBlock, g, gEnd int, t
 		}
 	}
 	for i := range panels {
-		p := &panels[i]
-		for lane := range p.lanes {
-			p.shrink[lane] = 1 / p.l[lane]
-		}
-		p.scatter(t.o, p.oT, p.shrink[:], t.a.H*e)
+		panels[i].end(t.o, t.a.H*e, kernels)
 	}
 }
 

@@ -29,9 +29,14 @@ type attentionTile struct {
 	accumulate      func(c, a, b, scale *float32, rows, stride, depth int)
 	outer           func(c, a, b *float32, rows, cols, depth int)
 	laneDots        func(out, a, b *float32, rows int)
-	gather          func(dst, dstT, src *float32, rows, heads *int, stride, width, pad, lanes, blocks int, scale float32)
-	scatter         func(dst, srcT, scale *float32, rows, heads *int, stride, width, queries, lanes, blocks int)
-	block           int // columns of a block of the two
+	move            laneMover
+}
+
+// laneMover is how values of queries come to lanes, and go back, by blocks of so many columns.
+type laneMover struct {
+	gather  func(dst, dstT, src *float32, rows, heads *int, stride, width, pad, lanes, blocks int, scale float32)
+	scatter func(dst, srcT, scale *float32, rows, heads *int, stride, width, queries, lanes, blocks int)
+	block   int
 }
 
 // attentionKernels is one level's kernels. The tiles are from the one with the fewest lanes, for decoding, to the fastest.
@@ -192,9 +197,9 @@ func (p *queryPanel) gather(dst, dstT, src []float32, scale float32, stride int)
 	if dst != nil {
 		rows = &dst[0]
 	}
-	blocks := p.e / p.block
-	p.attentionTile.gather(rows, &dstT[0], &src[0], &p.row[0], &p.head[0], 4*stride, 4*p.e, 4*p.pad, p.lanes, blocks, scale)
-	for col := blocks * p.block; col < p.e; col++ {
+	blocks := p.e / p.move.block
+	p.move.gather(rows, &dstT[0], &src[0], &p.row[0], &p.head[0], 4*stride, 4*p.e, 4*p.pad, p.lanes, blocks, scale)
+	for col := blocks * p.move.block; col < p.e; col++ {
 		for lane := range p.lanes {
 			x := src[p.row[lane]*stride+p.head[lane]*p.e+col]
 			if dstT[col*p.lanes+lane] = x * scale; dst != nil {
@@ -206,13 +211,32 @@ func (p *queryPanel) gather(dst, dstT, src []float32, scale float32, stride int)
 
 // scatter copies the transposed values srcT, times the scale of their lane, to the queries.
 func (p *queryPanel) scatter(dst, srcT, scale []float32, stride int) {
-	blocks := p.e / p.block
-	p.attentionTile.scatter(&dst[0], &srcT[0], &scale[0], &p.row[0], &p.head[0], 4*stride, 4*p.e, p.queries, p.lanes, blocks)
-	for col := blocks * p.block; col < p.e; col++ {
+	blocks := p.e / p.move.block
+	p.move.scatter(&dst[0], &srcT[0], &scale[0], &p.row[0], &p.head[0], 4*stride, 4*p.e, p.queries, p.lanes, blocks)
+	for col := blocks * p.move.block; col < p.e; col++ {
 		for lane := range p.queries {
 			dst[p.row[lane]*stride+p.head[lane]*p.e+col] = srcT[col*p.lanes+lane] * scale[lane]
 		}
 	}
+}
+
+// begin readies a panel for the softmax over its keys: the values of its queries, and sums of nothing.
+func (p *queryPanel) begin(q []float32, stride int, unit float32) {
+	p.gather(nil, p.qT, q, unit, stride)
+	p.beginSums()
+}
+
+func (p *queryPanel) beginSums() {
+	clear(p.oT[:p.e*p.lanes])
+	for lane := range p.lanes {
+		p.m[lane], p.l[lane] = float32(math.Inf(-1)), 0
+	}
+}
+
+// end writes the outputs of a panel that has seen all its keys, and leaves their lse.
+func (p *queryPanel) end(o []float32, stride int, k *attentionKernels) {
+	k.sums(&p.lse[0], &p.shrink[0], &p.m[0], &p.l[0], p.lanes)
+	p.scatter(o, p.oT, p.shrink[:], stride)
 }
 
 // unit is what queries are multiplied by, so that their scores are logarithms to the base 2 of the weights: log2(e)/√e.

@@ -5451,27 +5451,6 @@ row:
 	VZEROUPPER
 	RET
 
-DATA quantMagnitude<>+0(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+4(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+8(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+12(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+16(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+20(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+24(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+28(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+32(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+36(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+40(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+44(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+48(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+52(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+56(SB)/4, $0x7fffffff
-DATA quantMagnitude<>+60(SB)/4, $0x7fffffff
-GLOBL quantMagnitude<>(SB), RODATA|NOPTR, $64
-
-DATA quantMost<>+0(SB)/4, $0x42fe0000
-GLOBL quantMost<>(SB), RODATA|NOPTR, $4
-
 // func quantizeVNNI(q *byte, aux *float32, x *float32, blocks int, offset int, keep int, sign float32)
 // Requires: AVX, AVX2, AVX512F
 TEXT ·quantizeVNNI(SB), NOSPLIT, $0-52
@@ -5483,8 +5462,8 @@ TEXT ·quantizeVNNI(SB), NOSPLIT, $0-52
 block:
 	VMOVUPS       (DX), Z0
 	VMOVUPS       64(DX), Z1
-	VPANDD.BCST   quantMagnitude<>+0(SB), Z0, Z2
-	VPANDD.BCST   quantMagnitude<>+0(SB), Z1, Z3
+	VPANDD.BCST   c7fffffff<>+0(SB), Z0, Z2
+	VPANDD.BCST   c7fffffff<>+0(SB), Z1, Z3
 	VMAXPS        Z3, Z2, Z2
 	VEXTRACTF64X4 $0x01, Z2, Y3
 	VMAXPS        Y3, Y2, Y2
@@ -5495,7 +5474,7 @@ block:
 	VPERMILPS     $0xb1, X2, X3
 	VMAXPS        X3, X2, X2
 	VXORPS        X4, X4, X4
-	VMOVSS        quantMost<>+0(SB), X5
+	VMOVSS        c42fe0000<>+0(SB), X5
 	VDIVSS        X2, X5, X3
 	VCMPSS        $0x04, X4, X2, X4
 	VANDPS        X4, X3, X3
@@ -5549,6 +5528,42 @@ block:
 	VZEROUPPER
 	RET
 
+DATA c7fffffff<>+0(SB)/4, $0x7fffffff
+DATA c7fffffff<>+4(SB)/4, $0x7fffffff
+DATA c7fffffff<>+8(SB)/4, $0x7fffffff
+DATA c7fffffff<>+12(SB)/4, $0x7fffffff
+DATA c7fffffff<>+16(SB)/4, $0x7fffffff
+DATA c7fffffff<>+20(SB)/4, $0x7fffffff
+DATA c7fffffff<>+24(SB)/4, $0x7fffffff
+DATA c7fffffff<>+28(SB)/4, $0x7fffffff
+DATA c7fffffff<>+32(SB)/4, $0x7fffffff
+DATA c7fffffff<>+36(SB)/4, $0x7fffffff
+DATA c7fffffff<>+40(SB)/4, $0x7fffffff
+DATA c7fffffff<>+44(SB)/4, $0x7fffffff
+DATA c7fffffff<>+48(SB)/4, $0x7fffffff
+DATA c7fffffff<>+52(SB)/4, $0x7fffffff
+DATA c7fffffff<>+56(SB)/4, $0x7fffffff
+DATA c7fffffff<>+60(SB)/4, $0x7fffffff
+GLOBL c7fffffff<>(SB), RODATA|NOPTR, $64
+
+DATA c42fe0000<>+0(SB)/4, $0x42fe0000
+DATA c42fe0000<>+4(SB)/4, $0x42fe0000
+DATA c42fe0000<>+8(SB)/4, $0x42fe0000
+DATA c42fe0000<>+12(SB)/4, $0x42fe0000
+DATA c42fe0000<>+16(SB)/4, $0x42fe0000
+DATA c42fe0000<>+20(SB)/4, $0x42fe0000
+DATA c42fe0000<>+24(SB)/4, $0x42fe0000
+DATA c42fe0000<>+28(SB)/4, $0x42fe0000
+DATA c42fe0000<>+32(SB)/4, $0x42fe0000
+DATA c42fe0000<>+36(SB)/4, $0x42fe0000
+DATA c42fe0000<>+40(SB)/4, $0x42fe0000
+DATA c42fe0000<>+44(SB)/4, $0x42fe0000
+DATA c42fe0000<>+48(SB)/4, $0x42fe0000
+DATA c42fe0000<>+52(SB)/4, $0x42fe0000
+DATA c42fe0000<>+56(SB)/4, $0x42fe0000
+DATA c42fe0000<>+60(SB)/4, $0x42fe0000
+GLOBL c42fe0000<>(SB), RODATA|NOPTR, $64
+
 // func quantizeAVX2(q *byte, aux *float32, x *float32, blocks int, offset int, keep int, sign float32)
 // Requires: AVX, AVX2
 TEXT ·quantizeAVX2(SB), NOSPLIT, $0-52
@@ -5559,15 +5574,15 @@ TEXT ·quantizeAVX2(SB), NOSPLIT, $0-52
 
 block:
 	VMOVUPS      (DX), Y2
-	VANDPS       quantMagnitude<>+0(SB), Y2, Y0
+	VANDPS       c7fffffff<>+0(SB), Y2, Y0
 	VMOVUPS      32(DX), Y3
-	VANDPS       quantMagnitude<>+0(SB), Y3, Y1
+	VANDPS       c7fffffff<>+0(SB), Y3, Y1
 	VMAXPS       Y1, Y0, Y0
 	VMOVUPS      64(DX), Y4
-	VANDPS       quantMagnitude<>+0(SB), Y4, Y1
+	VANDPS       c7fffffff<>+0(SB), Y4, Y1
 	VMAXPS       Y1, Y0, Y0
 	VMOVUPS      96(DX), Y5
-	VANDPS       quantMagnitude<>+0(SB), Y5, Y1
+	VANDPS       c7fffffff<>+0(SB), Y5, Y1
 	VMAXPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VMAXPS       X1, X0, X0
@@ -5576,7 +5591,7 @@ block:
 	VPERMILPS    $0xb1, X0, X1
 	VMAXPS       X1, X0, X0
 	VXORPS       X6, X6, X6
-	VMOVSS       quantMost<>+0(SB), X7
+	VMOVSS       c42fe0000<>+0(SB), X7
 	VDIVSS       X0, X7, X1
 	VCMPSS       $0x04, X6, X0, X6
 	VANDPS       X6, X1, X1

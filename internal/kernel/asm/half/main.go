@@ -9,6 +9,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/vec"
 )
 
 // level is an instruction set with the heights of its tiles, tallest first. A tile is two vectors wide.
@@ -147,6 +149,9 @@ func (l level) f16(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, a func(i,
 	l.add(sum, w, 0, a)
 }
 
+// upper is the mask of the upper half of a word.
+const upper = math.MaxUint32 << 16 & math.MaxUint32
+
 // bf16 adds two inputs: the first is in the lower halves of the words.
 func (l level) bf16(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, a func(i, p int) Mem) {
 	for p := range 2 {
@@ -157,9 +162,9 @@ func (l level) bf16(sum [][2]reg.VecVirtual, b reg.GPVirtual, disp int, a func(i
 			case p == 0:
 				VPSLLD(Imm(16), w[v], w[v])
 			case l.lanes == 16:
-				VPANDD_BCST(upper(), w[v], w[v])
+				VPANDD_BCST(vec.ConstBits(upper), w[v], w[v])
 			default:
-				VPAND(upper(), w[v], w[v])
+				VPAND(vec.ConstBits(upper), w[v], w[v])
 			}
 		}
 		l.add(sum, w, p, a)
@@ -174,18 +179,4 @@ func (l level) add(sum [][2]reg.VecVirtual, w [2]reg.VecVirtual, p int, a func(i
 		VFMADD231PS(w[0], x, sum[i][0])
 		VFMADD231PS(w[1], x, sum[i][1])
 	}
-}
-
-var mask *Mem
-
-// upper is the mask of the upper halves of words.
-func upper() Mem {
-	if mask == nil {
-		m := GLOBL("halfUpper", attr.RODATA|attr.NOPTR)
-		for i := range 16 {
-			DATA(4*i, U32(math.MaxUint32<<16&math.MaxUint32))
-		}
-		mask = &m
-	}
-	return *mask
 }

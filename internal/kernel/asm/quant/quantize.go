@@ -7,6 +7,8 @@ import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"mor/internal/kernel/asm/vec"
 )
 
 // beginQuantize starts the function of a level that writes activations as integers.
@@ -19,26 +21,15 @@ func beginQuantize(level string) (q, aux, x, blocks reg.GPVirtual) {
 	return load("q"), load("aux"), load("x"), load("blocks")
 }
 
-var magnitude, most Mem
-
-func constants() {
-	if most.Symbol.Name != "" {
-		return
-	}
-	magnitude = GLOBL("quantMagnitude", attr.RODATA|attr.NOPTR)
-	for i := range 16 {
-		DATA(4*i, U32(0x7fffffff))
-	}
-	most = GLOBL("quantMost", attr.RODATA|attr.NOPTR)
-	DATA(0, U32(math.Float32bits(127)))
-}
+// magnitude is the mask of a float without its sign.
+const magnitude = math.MaxInt32
 
 // scaleOf turns the largest magnitude in lane 0 into the scale there, and returns the inverse, which is 0 for a scale of 0.
 func scaleOf(top reg.VecVirtual) reg.VecVirtual {
 	x := top.AsX()
 	inverse, zero, top127 := YMM(), XMM(), XMM()
 	VXORPS(zero, zero, zero)
-	VMOVSS(most, top127)
+	VMOVSS(vec.Const(127), top127)
 	VDIVSS(x, top127, inverse.AsX())
 	VCMPSS(Imm(4), zero, x, zero) // all ones where not zero
 	VANDPS(zero, inverse.AsX(), inverse.AsX())
@@ -100,7 +91,6 @@ func total(v reg.VecVirtual) reg.GPVirtual {
 }
 
 func quantize512() {
-	constants()
 	q, aux, x, blocks := beginQuantize("VNNI")
 	Label("block")
 	v := [2]reg.VecVirtual{ZMM(), ZMM()}
@@ -108,8 +98,8 @@ func quantize512() {
 	for i := range 2 {
 		VMOVUPS(Mem{Base: x, Disp: 64 * i}, v[i])
 	}
-	VPANDD_BCST(magnitude, v[0], m)
-	VPANDD_BCST(magnitude, v[1], t)
+	VPANDD_BCST(vec.ConstBits(magnitude), v[0], m)
+	VPANDD_BCST(vec.ConstBits(magnitude), v[1], t)
 	VMAXPS(t, m, m)
 	VEXTRACTF64X4(Imm(1), m, up)
 	best := YMM()
@@ -133,7 +123,6 @@ func quantize512() {
 }
 
 func quantize256() {
-	constants()
 	q, aux, x, blocks := beginQuantize("AVX2")
 	Label("block")
 	var v [4]reg.VecVirtual
@@ -142,10 +131,10 @@ func quantize256() {
 		v[i] = YMM()
 		VMOVUPS(Mem{Base: x, Disp: 32 * i}, v[i])
 		if i == 0 {
-			VANDPS(magnitude, v[i], best)
+			VANDPS(vec.ConstBits(magnitude), v[i], best)
 			continue
 		}
-		VANDPS(magnitude, v[i], t)
+		VANDPS(vec.ConstBits(magnitude), v[i], t)
 		VMAXPS(t, best, best)
 	}
 	top(best)
